@@ -1,0 +1,1 @@
+"""Result rows to statistics, tables and plots."""

@@ -1,0 +1,1 @@
+"""Preference-based safety fine-tuning (PREFINE) as distributed experiments on Ray."""
