@@ -1,0 +1,87 @@
+"""What every simulator offers: a batch of copies of one task, stepped together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefine_ray.tasks import Task, get_task
+
+
+class BatchStep(NamedTuple):
+    """What one step of a batch of N copies gives. Rows of copies that were not stepped are unspecified but finite."""
+
+    observations: NDArray[np.float32]  # [N, obs_dim], a fresh array: the caller may keep it
+    rewards: NDArray[np.float64]  # [N]
+    costs: NDArray[np.float64]  # [N]
+    terminated: NDArray[np.bool_]  # [N], ended by a fall; time limits are the caller's
+
+
+class SimulatorBatch(Protocol):
+    """N independent copies of a task.
+
+    An episode depends on its seed and its actions only: not on N, nor on the copy that runs it, nor on what ran before.
+    """
+
+    num_envs: int
+
+    def reset(self, index: int, seed: int) -> NDArray[np.float32]:
+        """Start the episode `seed` (0 to 2**32 - 1) in copy `index`; its first observation [obs_dim]."""
+
+    def step(self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None) -> BatchStep:
+        """Step the copies marked in `active` [N] (default: all) with `actions` [N, act_dim], clipped to [-1, 1].
+
+        Raises:
+            ValueError: `actions` has another shape, or an active row holds a NaN.
+        """
+
+    def render(self, index: int) -> NDArray[np.uint8]:
+        """A picture [height, width, 3] of copy `index`, drawn without a display."""
+
+    def close(self) -> None:
+        """Free the engine; closing twice is allowed."""
+
+
+def clipped_actions(
+    actions: NDArray[np.floating], shape: tuple[int, int], active: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """The actions [N, act_dim] as float64 in [-1, 1]; rows that are not active become 0.
+
+    Raises:
+        ValueError: `actions` is not of `shape`, or an active row holds a NaN.
+    """
+    values = np.asarray(actions, dtype=np.float64)
+    if values.shape != shape:
+        raise ValueError(f"actions have shape {values.shape}; this simulator takes {shape} (copies, action dimensions)")
+    values = np.minimum(np.maximum(values, -1.0), 1.0)
+    if active is not None and not active.all():
+        values[~active] = 0.0
+    if np.isnan(values.sum()):
+        rows = np.flatnonzero(np.isnan(values).any(axis=1)).tolist()
+        raise ValueError(f"actions of copies {rows} hold NaN; has the policy diverged?")
+    return values
+
+
+def make_batch(task: str | Task, num_envs: int) -> SimulatorBatch:
+    """`num_envs` copies of a task; the physics engine is imported here, only the one that the task needs.
+
+    Raises:
+        UnknownTaskError: no task has this name.
+        ValueError: `num_envs` is less than 1.
+    """
+    task = get_task(task)
+    if num_envs < 1:
+        raise ValueError(f"num_envs is {num_envs}; a batch needs at least 1 copy")
+    if task.suite == "bullet":
+        from prefine_ray.simulators.bullet import BulletBatch
+
+        return BulletBatch(task, num_envs)
+    if task.velocity_threshold is not None:
+        from prefine_ray.simulators.velocity import VelocityBatch
+
+        return VelocityBatch(task, num_envs)
+    from prefine_ray.simulators.goal import GoalBatch
+
+    return GoalBatch(task, num_envs)
