@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,6 +66,8 @@ class GaussianPolicy(nn.Module):
     """
 
     header: PolicyHeader | None = None
+    obs_mean: Tensor
+    obs_std: Tensor
 
     def __init__(self, architecture: Architecture, population: int = 1, generator: torch.Generator | None = None):
         super().__init__()
@@ -73,7 +76,7 @@ class GaussianPolicy(nn.Module):
         sizes = architecture.layer_sizes
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(sizes):
             bound = 1.0 / math.sqrt(fan_in)
             for store, shape in ((self.weights, (fan_in, fan_out)), (self.biases, (1, fan_out))):
                 values = torch.empty(population, *shape).uniform_(-bound, bound, generator=generator)
@@ -222,8 +225,8 @@ def load_policy(path: str | Path) -> GaussianPolicy:
     header, tensors = _read(Path(path))
     try:
         fields = header["architecture"]
-        pairs = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-        policy = GaussianPolicy(Architecture(**pairs), tensors["obs_mean"].shape[0])
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        policy = GaussianPolicy(Architecture(**arguments), tensors["obs_mean"].shape[0])
         policy.load_state_dict(tensors)
         policy.header = PolicyHeader(header["task"], header["made_by"], header["scores"])
     except (KeyError, TypeError, RuntimeError, IndexError) as error:
