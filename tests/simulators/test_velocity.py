@@ -1,0 +1,136 @@
+"""The velocity tasks against the reference trajectories and against upstream's own environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from prefine_ray.simulators.upstream import import_safety_gymnasium
+from prefine_ray.simulators.velocity import VelocityBatch
+from prefine_ray.tasks import get_task
+from tests.simulators.reference import Reference, references
+
+UPSTREAM = {
+    "AntVelocity": ("ant", "SafetyAntVelocityEnv"),
+    "HalfCheetahVelocity": ("half_cheetah", "SafetyHalfCheetahVelocityEnv"),
+    "HopperVelocity": ("hopper", "SafetyHopperVelocityEnv"),
+    "SwimmerVelocity": ("swimmer", "SafetySwimmerVelocityEnv"),
+    "Walker2dVelocity": ("walker2d", "SafetyWalker2dVelocityEnv"),
+}
+TASKS = tuple(UPSTREAM)
+
+
+def upstream_env(task: str) -> Any:
+    file, name = UPSTREAM[task]
+    return getattr(import_safety_gymnasium(f"tasks.safe_velocity.safety_{file}_velocity_v1"), name)()
+
+
+def kick(batch: VelocityBatch, index: int, speed: float) -> NDArray[np.float32]:
+    positions, velocities = batch.state(index)
+    velocities[0] += speed
+    return batch.set_state(index, positions, velocities)
+
+
+def random_actions(task: str, steps: int, copies: int, seed: int = 0) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1.0, 1.0, (steps, copies, get_task(task).act_dim)).astype(np.float32)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_reference_trajectories_are_reproduced(task: str) -> None:
+    """All of them at once, each in its own copy; the ones that have ended rest."""
+    episodes: list[Reference] = references(task)
+    batch = VelocityBatch(get_task(task), len(episodes))
+    for index, episode in enumerate(episodes):
+        first = batch.reset(index, episode.seed)
+        if episode.kick_qvel0:
+            first = kick(batch, index, episode.kick_qvel0)
+        np.testing.assert_array_equal(first, episode.observations[0].astype(np.float32))
+    for t in range(max(len(episode.actions) for episode in episodes)):
+        active = np.array([t < len(episode.actions) for episode in episodes])
+        actions = np.array([episode.actions[min(t, len(episode.actions) - 1)] for episode in episodes])
+        step = batch.step(actions, active)
+        for index in np.flatnonzero(active):
+            episode = episodes[index]
+            np.testing.assert_allclose(step.observations[index], episode.observations[t + 1], rtol=1e-6, atol=1e-6)
+            assert step.rewards[index] == pytest.approx(episode.rewards[t], rel=1e-6, abs=1e-6)
+            assert step.costs[index] == episode.costs[t]
+            assert step.terminated[index] == episode.terminals[t]
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("seed", [11, 2**32 - 1])
+def test_random_episodes_equal_upstreams(task: str, seed: int) -> None:
+    upstream, batch = upstream_env(task), VelocityBatch(get_task(task), 2)
+    expected, _ = upstream.reset(seed=seed)
+    np.testing.assert_array_equal(batch.reset(1, seed), expected.astype(np.float32))
+    for action in random_actions(task, 200, 1, seed)[:, 0]:
+        expected, reward, cost, terminated, _, _ = upstream.step(action)
+        step = batch.step(np.stack([action, action]), np.array([False, True]))
+        np.testing.assert_array_equal(step.observations[1], expected.astype(np.float32))
+        assert step.rewards[1] == pytest.approx(reward, rel=1e-6, abs=1e-6)
+        assert (step.costs[1], step.terminated[1]) == (cost, terminated)
+        if terminated:
+            expected, _ = upstream.reset(seed=seed + 1)
+            np.testing.assert_array_equal(batch.reset(1, seed + 1), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_cost_follows_the_speed_limit(task: str) -> None:
+    limit = get_task(task).velocity_threshold
+    assert limit is not None
+    batch = VelocityBatch(get_task(task), 2)
+    for index, speed in enumerate((0.5 * limit, 4.0 * limit + 2.0)):
+        positions, velocities = batch.state(index)
+        batch.reset(index, 0)
+        velocities[0] = speed
+        batch.set_state(index, positions, velocities)
+    step = batch.step(np.zeros((2, get_task(task).act_dim), np.float32))
+    assert step.costs.tolist() == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_episode_depends_on_its_seed_and_actions_only(task: str) -> None:
+    """Same rows in a fresh batch of one, and in a used copy of a larger batch whose neighbours do something else."""
+    actions = random_actions(task, 30, 3)
+    fresh, used = VelocityBatch(get_task(task), 1), VelocityBatch(get_task(task), 3)
+    for index in range(3):
+        used.reset(index, 100 + index)
+    for row in actions:
+        used.step(-row)
+    np.testing.assert_array_equal(fresh.reset(0, 5), used.reset(2, 5))
+    for row in actions:
+        alone, among = fresh.step(row[2:]), used.step(row)
+        for one, many in zip(alone, among, strict=True):
+            np.testing.assert_array_equal(one[0], many[2])
+
+
+def test_global_random_state_is_neither_used_nor_changed() -> None:
+    before = np.random.get_state()[1].tolist()
+    batch = VelocityBatch(get_task("HopperVelocity"), 1)
+    batch.reset(0, 3)
+    batch.step(np.zeros((1, 3), np.float32))
+    assert np.random.get_state()[1].tolist() == before
+
+
+def test_actions_are_clipped_also_in_the_control_cost() -> None:
+    batch = VelocityBatch(get_task("HalfCheetahVelocity"), 2)
+    for index in range(2):
+        batch.reset(index, 0)
+    step = batch.step(np.array([np.full(6, 7.0), np.ones(6)], np.float32))
+    np.testing.assert_array_equal(step.observations[0], step.observations[1])
+    assert step.rewards[0] == step.rewards[1]
+
+
+def test_observations_are_fresh_arrays_and_resting_copies_do_not_move() -> None:
+    batch = VelocityBatch(get_task("SwimmerVelocity"), 2)
+    first = np.stack([batch.reset(index, index) for index in range(2)])
+    one = batch.step(np.ones((2, 2), np.float32), np.array([True, False])).observations
+    kept = one.copy()
+    batch.step(-np.ones((2, 2), np.float32))
+    np.testing.assert_array_equal(one, kept)
+    np.testing.assert_array_equal(one[1], first[1])
+    assert not np.array_equal(one[0], first[0])
