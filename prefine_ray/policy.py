@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,15 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from prefine_ray.files import write_bytes
 from prefine_ray.tasks import TASKS
 
 Activation = Literal["relu", "tanh"]
-_ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
 _HEADER_KEY = "prefine_policy"
 _FORMAT = 1
 _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is finite
@@ -222,44 +222,51 @@ def load_policy(path: str | Path) -> GaussianPolicy:
     Raises:
         PolicyFileError: the file is missing, damaged, or not a policy of this format.
     """
-    header, tensors = _read(Path(path))
+    if not Path(path).is_file():
+        raise PolicyFileError(f"{path}: no such policy file")
+    return policy_from_bytes(Path(path).read_bytes(), path)
+
+
+def policy_from_bytes(content: bytes, name: str | Path = "policy") -> GaussianPolicy:
+    """The policy in a file's content; `name` stands in the error messages. Raises as `load_policy`."""
+    header = _read_header(content, name)
     try:
+        tensors = load(content)
         fields = header["architecture"]
         arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         policy = GaussianPolicy(Architecture(**arguments), tensors["obs_mean"].shape[0])
         policy.load_state_dict(tensors)
         policy.header = PolicyHeader(header["task"], header["made_by"], header["scores"])
-    except (KeyError, TypeError, RuntimeError, IndexError) as error:
-        raise PolicyFileError(f"{path}: its header and its tensors do not fit together ({error})") from error
-    _check(policy, path)
+    except (KeyError, TypeError, RuntimeError, IndexError, SafetensorError) as error:
+        raise PolicyFileError(f"{name}: its header and its tensors do not fit together ({error})") from error
+    _check(policy, name)
     return policy
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise PolicyFileError(f"{path}: no such policy file")
+def _read_header(content: bytes, name: str | Path) -> dict[str, Any]:
+    """The JSON header in the metadata of a safetensors file: 8 bytes of length, then JSON."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError) as error:
-        raise PolicyFileError(f"{path}: not a safetensors file, or damaged ({error})") from error
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+        load(content)
+    except (ValueError, AttributeError, SafetensorError) as error:
+        raise PolicyFileError(f"{name}: not a safetensors file, or damaged ({error})") from error
     if _HEADER_KEY not in metadata:
-        raise PolicyFileError(f"{path}: a safetensors file, but not a policy of this project (no {_HEADER_KEY} header)")
+        raise PolicyFileError(f"{name}: a safetensors file, but not a policy of this project (no {_HEADER_KEY} header)")
     header = json.loads(metadata[_HEADER_KEY])
     if header.get("format") != _FORMAT:
-        raise PolicyFileError(f"{path}: policy format {header.get('format')}, this version reads {_FORMAT}")
-    return header, tensors
+        raise PolicyFileError(f"{name}: policy format {header.get('format')}, this version reads {_FORMAT}")
+    return header
 
 
-def _check(policy: GaussianPolicy, path: str | Path) -> None:
-    for name, value in policy.state_dict().items():
+def _check(policy: GaussianPolicy, name: str | Path) -> None:
+    for key, value in policy.state_dict().items():
         if not torch.isfinite(value).all():
-            raise PolicyFileError(f"{path}: {name} holds NaN or infinity")
+            raise PolicyFileError(f"{name}: {key} holds NaN or infinity")
     task = TASKS.get(policy.header.task) if policy.header else None
     sizes = (policy.architecture.obs_dim, policy.architecture.act_dim)
     if task and sizes != (task.obs_dim, task.act_dim):
         raise PolicyFileError(
-            f"{path}: made for {task.name}, which has {task.obs_dim} observations and {task.act_dim} actions, "
+            f"{name}: made for {task.name}, which has {task.obs_dim} observations and {task.act_dim} actions, "
             f"but the network has {sizes[0]} and {sizes[1]}"
         )

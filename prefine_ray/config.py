@@ -1,0 +1,207 @@
+"""The typed configuration of a sweep; YAML in, errors that name the file, the key and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from prefine_ray.tasks import BENCHMARK, UnknownTaskError, get_task
+
+PreferredChoice = Literal["best", "random", "labels"]
+Method = Literal["prefine"]
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(ValueError):
+    """A configuration file is wrong; the message names the file, the key and what would be right."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """Where the trajectories come from."""
+
+    source: str = "zoo"  # zoo: rolled out from the shipped behaviours; dsrl: the published files; or a path with {task}
+    episodes: Positive = 300  # zoo only: episodes per task
+    seed: int = 0  # zoo only
+
+
+class PreferenceConfig(_Section):
+    """Which trajectories are preferred and which dispreferred."""
+
+    num_preferred: Positive = 100  # N_p
+    num_dispreferred: Positive = 20  # N_np
+    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # fraction of wrong labels
+    labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: [labels]`; {task} allowed
+
+
+class FineTuneConfig(_Section):
+    """The objective and its optimiser."""
+
+    steps: Positive = 500  # gradient steps
+    batch_size: Positive = 256  # segments per side (D_p and D_np) and step
+    segment: Positive = 1  # consecutive steps whose log-ratios are summed
+    learning_rate: PositiveFloat = 2e-4  # Adam
+    beta: PositiveFloat = 0.1  # inverse temperature of the preference
+    log_ratio_limit: PositiveFloat = 5.0  # bound on a segment's log-ratio
+    log_std_min: float = -2.0  # floor of log sigma, in the policy and in the reference
+    counterfactuals: Literal["learner", "actors", "closed_loop"] = "learner"
+    temperature: PositiveFloat = 1.0  # scales sigma when counterfactuals are sampled
+    refresh_every: Positive = 50  # steps between two generations of counterfactuals by actors
+    window_episodes: Positive = 16  # episodes per side of one such generation
+    log_every: Positive = 25  # steps between two points of the learning curves
+    checkpoint_every: Positive = 250  # steps between two checkpoints of the Train worker
+
+    @model_validator(mode="after")
+    def _whole_stretches(self) -> FineTuneConfig:
+        if self.counterfactuals != "learner" and self.checkpoint_every % self.refresh_every:
+            raise ValueError("checkpoint_every must be a multiple of refresh_every where actors make counterfactuals")
+        return self
+
+
+class EvaluationConfig(_Section):
+    """Evaluation episodes, deterministic policy, seeds used nowhere else."""
+
+    episodes: Positive = 20  # per policy
+
+
+class ResourceConfig(_Section):
+    """Logical resources; null is computed from the cluster."""
+
+    rollout_actors: Positive | None = None
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = (
+        None  # for the Train worker; null: 1 where the cluster has a GPU
+    )
+    concurrent_trials: Positive | None = None
+
+
+class SweepConfig(_Section):
+    """A grid of cells: task x threshold x preferred x weight x seed."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int = 0  # the experiment seed, from which all randomness derives
+    tasks: tuple[str, ...] = BENCHMARK
+    thresholds: Literal["middle", "all"] | tuple[float, ...] = "middle"
+    methods: tuple[Method, ...] = ("prefine",)
+    preferred: tuple[PreferredChoice, ...] = ("best",)
+    weights: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)  # w; 0, the control, is always among them
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    base: str = "zoo"  # zoo: the shipped base policy; clone: made now from the data; or a policy file with {task}
+    data: DataConfig = DataConfig()
+    preferences: PreferenceConfig = PreferenceConfig()
+    finetune: FineTuneConfig = FineTuneConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    resources: ResourceConfig = ResourceConfig()
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _benchmark(cls, value: Any) -> Any:
+        return BENCHMARK if value == "benchmark" else value
+
+    @field_validator("tasks")
+    @classmethod
+    def _canonical(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(get_task(name).name for name in names))
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count(cls, value: Any) -> Any:
+        return tuple(range(value)) if isinstance(value, int) else value
+
+    @field_validator("weights")
+    @classmethod
+    def _control(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 <= weight < float("inf") for weight in weights):
+            raise ValueError("weights must be finite and at least 0")
+        return tuple(sorted({0.0, *weights}))
+
+    @model_validator(mode="after")
+    def _labels(self) -> SweepConfig:
+        if "labels" in self.preferred and not self.preferences.labels:
+            raise ValueError("preferred: [labels] needs preferences.labels, a CSV or JSON file of labels")
+        for name in ("tasks", "seeds", "preferred"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
+        return self
+
+    def task_thresholds(self, task: str) -> tuple[float, ...]:
+        """The cost thresholds of one task."""
+        known = get_task(task)
+        if self.thresholds == "middle":
+            return (known.middle_threshold,)
+        return known.thresholds if self.thresholds == "all" else tuple(self.thresholds)
+
+
+def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
+    """Checks the YAML text of a configuration.
+
+    Args:
+        text: YAML.
+        source: file name for the error messages.
+        overrides: top-level keys that replace those of the file.
+
+    Raises:
+        ConfigError: not YAML, an unknown key, or a value of the wrong kind.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
+    try:
+        return SweepConfig(**{**content, **(overrides or {})})
+    except UnknownTaskError as error:
+        raise ConfigError(f"{source}: tasks: {error}") from error
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{source}: {_explain(issue)}" for issue in error.errors())) from error
+
+
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
+    """Reads a configuration file; see `parse_config`."""
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_config(text, path, overrides)
+
+
+def dump_config(config: SweepConfig) -> str:
+    """The configuration as YAML that `parse_config` reads back to the same."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def digest(content: Any, length: int = 16) -> str:
+    """A short hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:length]
+
+
+def _explain(issue: Any) -> str:
+    """One line for one validation error: the key, what is wrong, what would be right."""
+    key = ".".join(str(part) for part in issue["loc"]) or "configuration"
+    if issue["type"] != "extra_forbidden":
+        message = issue["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
+    known = _keys_of(issue["loc"][:-1])
+    near = difflib.get_close_matches(str(issue["loc"][-1]), known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{key}: unknown key.{hint} Known keys: {', '.join(known)}."
+
+
+def _keys_of(path: tuple[Any, ...]) -> list[str]:
+    section: type[BaseModel] = SweepConfig
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        section = next(
+            a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)
+        )
+    return list(section.model_fields)

@@ -1,0 +1,157 @@
+"""Counterfactual trajectories: what the current policy would have done instead.
+
+The other side of each preference is sampled from the policy itself, either *state-matched* (an action at
+every state of a preference trajectory) or *closed-loop* (a rollout of the policy from the same initial
+state). Both are pure functions of (policy, trajectories, seed); who runs them, the learner's own process
+or Ray actors, makes no difference to the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prefine_ray.policy import GaussianPolicy, policy_from_bytes
+from prefine_ray.rollouts import rollout
+from prefine_ray.simulators import VectorStepper
+from prefine_ray.trajectories import Trajectories
+
+Mode = Literal["state_matched", "closed_loop"]
+
+
+@dataclass(frozen=True)
+class Counterfactuals:
+    """Counterfactual trajectories beside K data episodes, flat, in the episodes' order."""
+
+    observations: NDArray[np.float32]  # [R, obs_dim]
+    actions: NDArray[np.float32]  # [R, act_dim], in [-1, 1]
+    lengths: NDArray[np.int64]  # [K], sum R
+    policy_step: int  # the gradient step of the policy that generated them
+
+
+@dataclass(frozen=True)
+class CounterfactualRequest:
+    """One unit of work for one member of a population: which episodes, from which policy, with which seed."""
+
+    policy: bytes  # a policy file's content
+    policy_step: int
+    episodes: NDArray[np.int64]  # [K] indices into the job's trajectories, the preferred ones first
+    num_preferred: int
+    seed: int
+    temperature: float
+
+
+class CounterfactualSource(Protocol):
+    """Generates counterfactuals for a learner, elsewhere or here."""
+
+    def request(self, requests: Sequence[CounterfactualRequest]) -> None:
+        """Starts the generation, one request per member."""
+
+    def collect(self) -> list[Counterfactuals]:
+        """Waits for the requested ones; in the order of the requests."""
+
+
+class CounterfactualGenerator:
+    """Answers requests about one set of trajectories; keeps the simulators of closed-loop requests."""
+
+    def __init__(self, task: str, trajectories: Trajectories, mode: Mode):
+        if mode == "closed_loop" and trajectories.seeds is None:
+            raise ValueError(
+                "closed-loop counterfactuals need the reset seed of each episode, and this data set has none; "
+                "use `counterfactuals: learner` or `actors` (state-matched)"
+            )
+        self._task, self._trajectories, self._mode = task, trajectories, mode
+        self._stepper: VectorStepper | None = None
+
+    def generate(self, request: CounterfactualRequest) -> Counterfactuals:
+        """The counterfactual trajectories of one member."""
+        policy = policy_from_bytes(request.policy)
+        if self._mode == "state_matched":
+            return state_matched(policy, self._trajectories, request)
+        if self._stepper is None or self._stepper.num_envs != len(request.episodes):
+            self.close()
+            self._stepper = VectorStepper(self._task, len(request.episodes))
+        return closed_loop(policy, self._trajectories, request, self._stepper)
+
+    def close(self) -> None:
+        """Frees the simulators."""
+        if self._stepper is not None:
+            self._stepper.close()
+
+
+class LocalSource:
+    """Generates counterfactuals in this process, for fine-tuning without Ray."""
+
+    def __init__(self, generator: CounterfactualGenerator):
+        self._generator = generator
+        self._requests: list[CounterfactualRequest] = []
+
+    def request(self, requests: Sequence[CounterfactualRequest]) -> None:
+        """Remembers the requests; the work is done when the results are collected."""
+        self._requests = list(requests)
+
+    def collect(self) -> list[Counterfactuals]:
+        """Generates what was requested."""
+        return [self._generator.generate(request) for request in self._requests]
+
+
+@torch.inference_mode()
+def state_matched(
+    policy: GaussianPolicy, trajectories: Trajectories, request: CounterfactualRequest
+) -> Counterfactuals:
+    """Samples an action of the policy at every state of the requested episodes."""
+    part = trajectories.select(request.episodes)
+    generator = torch.Generator().manual_seed(request.seed)
+    mean, log_std = policy(torch.from_numpy(part.observations)[None])
+    actions = policy.sample(mean, log_std, generator, request.temperature)[0]
+    return Counterfactuals(part.observations, actions.numpy(), part.lengths, request.policy_step)
+
+
+def closed_loop(
+    policy: GaussianPolicy, trajectories: Trajectories, request: CounterfactualRequest, stepper: VectorStepper
+) -> Counterfactuals:
+    """Rolls the policy out from the initial states of the requested episodes, which must know their reset seeds."""
+    assert trajectories.seeds is not None
+    seeds = trajectories.seeds[request.episodes]
+    rolled = rollout(policy, stepper, seeds, noise_seed=request.seed, temperature=request.temperature)
+    return Counterfactuals(rolled.observations, rolled.actions, rolled.lengths, request.policy_step)
+
+
+class SegmentTable:
+    """For each member the pairs (data step, counterfactual row) at which a segment may start."""
+
+    def __init__(self, pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], device: torch.device):
+        counts = np.array([len(data) for data, _ in pairs])
+        if (counts == 0).any():
+            raise ValueError("no segment fits: the segment is longer than the (counterfactual) episodes")
+        self.count = torch.as_tensor(counts, device=device)[:, None]
+        self.offset = torch.as_tensor(np.cumsum(counts) - counts, device=device)[:, None]
+        self.data_steps = torch.as_tensor(np.concatenate([data for data, _ in pairs]), device=device)
+        self.rows = torch.as_tensor(np.concatenate([rows for _, rows in pairs]), device=device)
+
+    def draw(self, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Starts [P, B] of uniformly drawn segments, from uniform numbers [P, B] in [0, 1)."""
+        chosen = self.offset + (uniform * self.count).long().clamp_max(self.count - 1)
+        return self.data_steps[chosen], self.rows[chosen]
+
+
+def segment_starts(
+    starts: NDArray[np.int64], lengths: NDArray[np.int64], counterfactual_lengths: NDArray[np.int64], segment: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs (data step, counterfactual row) of equal time at which `segment` steps fit in both episodes.
+
+    Args:
+        starts: [K] first flat step of each data episode.
+        lengths: [K] steps of each data episode.
+        counterfactual_lengths: [K] steps of the counterfactual beside it; rows are numbered through.
+        segment: steps per segment.
+    """
+    usable = np.maximum(np.minimum(lengths, counterfactual_lengths) - segment + 1, 0)
+    first_rows = np.cumsum(counterfactual_lengths) - counterfactual_lengths
+    time = np.arange(usable.sum()) - np.repeat(np.cumsum(usable) - usable, usable)
+    return np.repeat(starts, usable) + time, np.repeat(first_rows, usable) + time

@@ -1,0 +1,109 @@
+"""Episodes of a policy in the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prefine_ray.policy import GaussianPolicy
+from prefine_ray.seeding import derive
+from prefine_ray.simulators import VectorStepper
+from prefine_ray.trajectories import Trajectories
+
+
+def rollout(
+    policy: GaussianPolicy,
+    stepper: VectorStepper,
+    seeds: Sequence[int] | NDArray[np.int64],
+    *,
+    noise_seed: int | None = None,
+    temperature: float = 1.0,
+) -> Trajectories:
+    """One episode per reset seed, in the order of the seeds.
+
+    The same policy, number of copies and seeds give the same episodes: action noise depends on the
+    episode's place in `seeds` and on `noise_seed` only.
+
+    Args:
+        policy: a population of one.
+        stepper: its number of copies is the batch of each policy call.
+        seeds: reset seeds, one per episode.
+        noise_seed: seed of the action noise; None acts deterministically.
+        temperature: scales the policy's sigma.
+    """
+    noise = None if noise_seed is None else _EpisodeNoise(noise_seed, stepper)
+    observations = stepper.reset(int(seed) for seed in seeds)
+    record: list[tuple[NDArray, ...]] = []
+    while stepper.active.any():
+        actions = _act(policy, observations, noise, temperature)
+        step = stepper.step(actions)
+        ended = step.terminated | step.truncated
+        successors = step.next_observations
+        record.append(
+            (observations, successors, actions, step.rewards, step.costs, step.terminated, step.truncated, step.active)
+        )
+        if noise is not None:
+            noise.advance(ended)
+        observations = step.observations
+    return _by_episode(record, np.asarray(seeds, dtype=np.int64))
+
+
+class _EpisodeNoise:
+    """Standard normal noise for each copy, drawn per episode so that no episode disturbs another."""
+
+    def __init__(self, noise_seed: int, stepper: VectorStepper):
+        self._seed, self._stepper = noise_seed, stepper
+        self._shape = (stepper.task.horizon, stepper.task.act_dim)
+        self._episodes_started = 0
+        self._time = np.zeros(stepper.num_envs, dtype=np.int64)
+        self._values = np.zeros((stepper.num_envs, *self._shape), dtype=np.float32)
+        self._start(range(stepper.num_envs))
+
+    def now(self) -> NDArray[np.float32]:
+        """[N, act_dim] for the present step."""
+        return self._values[np.arange(len(self._time)), self._time]
+
+    def advance(self, ended: NDArray[np.bool_]) -> None:
+        """To the next step; copies marked in `ended` [N] begin the next episode."""
+        self._time += self._stepper.active
+        self._start(np.flatnonzero(ended).tolist())
+
+    def _start(self, copies: Sequence[int]) -> None:
+        for copy in copies:
+            generator = np.random.Generator(np.random.Philox(derive(self._seed, self._episodes_started)))
+            generator.standard_normal(dtype=np.float32, out=self._values[copy])
+            self._episodes_started += 1
+            self._time[copy] = 0
+
+
+@torch.inference_mode()
+def _act(
+    policy: GaussianPolicy, observations: NDArray[np.float32], noise: _EpisodeNoise | None, temperature: float
+) -> NDArray[np.float32]:
+    mean, log_std = policy(torch.from_numpy(observations)[None])
+    if noise is not None:
+        mean = mean + temperature * log_std.exp() * torch.from_numpy(noise.now())
+    return policy.to_action(mean)[0].numpy()
+
+
+def _by_episode(record: list[tuple[NDArray, ...]], seeds: NDArray[np.int64]) -> Trajectories:
+    """Per-step rows of all copies, [S] times [N, ...], to episodes in the order in which they started."""
+    columns = [np.stack(column, axis=1) for column in zip(*record, strict=True)]  # [N, S, ...]
+    active = columns.pop()
+    observations, successors, actions, rewards, costs, terminals, timeouts = (column[active] for column in columns)
+    copies, times = np.nonzero(active)
+    whole = Trajectories(
+        observations=observations,
+        next_observations=successors,
+        actions=actions,
+        rewards=rewards.astype(np.float32),
+        costs=costs.astype(np.float32),
+        terminals=terminals,
+        timeouts=timeouts,
+    )
+    order = np.lexsort((copies[whole.starts], times[whole.starts]))  # copies start together in ascending order
+    return replace(whole.select(order), seeds=seeds)
