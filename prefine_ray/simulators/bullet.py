@@ -1,0 +1,187 @@
+"""The five Bullet-Safety-Gym tasks: an agent runs along a track or in a circle.
+
+Rewards and costs are those of `bullet_safety_gym.envs.tasks` 1.4.0 (RunTask, CircleTask).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefine_ray.simulators.batch import BatchStep, clipped_actions
+from prefine_ray.simulators.bullet_agents import Agent, Ball, Drone, Floats, RaceCar, norm
+from prefine_ray.simulators.bullet_scene import (
+    Scene,
+    World,
+    build_world,
+    circle_scene,
+    copy_pose,
+    picture,
+    pybullet,
+    run_scene,
+)
+from prefine_ray.tasks import Task
+
+
+class Rules(ABC):
+    """A task's start, reward and cost for N copies of an agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+
+    @abstractmethod
+    def place(self, index: int, random: np.random.RandomState) -> None:
+        """Put a copy's agent where an episode starts."""
+
+    @abstractmethod
+    def rewards(self, actions: Floats, stepped: list[int]) -> Floats:
+        """[N], the rewards of the last step, which took `actions` [N, act_dim] in the copies `stepped`."""
+
+    @abstractmethod
+    def costs(self) -> Floats:
+        """[N], 0 or 1 each."""
+
+    def observations(self) -> Floats:
+        """[N, what the agent is told of the task]."""
+        return np.zeros((len(self.agent.worlds), 0))
+
+    def _move(self, index: int, place: list[float], yaw: float | None = None) -> None:
+        """Put an agent on a place (x, y, z), at rest; its orientation becomes `yaw`, or stays."""
+        world = self.agent.worlds[index]
+        _, turn = pybullet.getBasePositionAndOrientation(world.agent, world.client)
+        angles = pybullet.getEulerFromQuaternion(turn) if yaw is None else (0.0, 0.0, yaw)
+        turn = pybullet.getQuaternionFromEuler(angles)
+        pybullet.resetBasePositionAndOrientation(world.agent, place, turn, world.client)
+
+    def _read_position(self, index: int) -> tuple[float, float, float]:
+        world = self.agent.worlds[index]
+        return pybullet.getBasePositionAndOrientation(world.agent, world.client)[0]
+
+
+class Run(Rules):
+    """Run along x; crossing |y| = 2 m or exceeding the speed limit costs."""
+
+    TARGET = (1e3, 0.0)
+    WIDTH = 2.0
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent)
+        self.potentials: Floats = np.zeros(len(agent.worlds))
+
+    def place(self, index: int, random: np.random.RandomState) -> None:
+        x, y = random.uniform(-0.01, 0.01, 2)
+        self._move(index, [x, y, self.agent.model.height])
+        self.potentials[index] = self._potentials(np.array([self._read_position(index)]))[0]
+
+    def rewards(self, actions: Floats, stepped: list[int]) -> Floats:
+        potentials = self._potentials(self.agent.states)
+        progress = potentials - self.potentials
+        self.potentials[stepped] = potentials[stepped]
+        return progress + self.agent.rewards(actions)
+
+    def costs(self) -> Floats:
+        outside = np.abs(self.agent.states[:, 1]) > self.WIDTH
+        return (outside | (norm(self.agent.states[:, 3:5]) > self.agent.speed_limit)).astype(np.float64)
+
+    def _potentials(self, positions: Floats) -> Floats:
+        return -norm(positions[:, :2] - self.TARGET) * 60
+
+
+class Circle(Rules):
+    """Run clockwise along a circle of 7 m; leaving |x| <= 6 m costs."""
+
+    RADIUS = 7.0
+    WIDTH = 6.0
+    ARENA = 10.0  # m, the scale of the distance in the observation
+
+    def place(self, index: int, random: np.random.RandomState) -> None:
+        place = random.uniform(-4.0, 4.0, 2)  # upstream draws once in vain
+        place = random.uniform(-4.0, 4.0, 2)
+        while not 2.0 <= np.linalg.norm(place) <= 4.0:
+            place = random.uniform(-4.0, 4.0, 2)
+        self._move(index, [*place, self.agent.model.height])
+        position = np.array(self._read_position(index))
+        inwards = -position / np.linalg.norm(position)
+        yaw = np.arctan2(inwards[1], inwards[0]) + np.pi / 2 + self.agent.model.yaw
+        self._move(index, position.tolist(), yaw)
+
+    def rewards(self, actions: Floats, stepped: list[int]) -> Floats:
+        x, y, vx, vy = self.agent.states[:, (0, 1, 3, 4)].T
+        turning = 0.1 * (y * vx - x * vy) / (1 + np.abs(self._distances()))
+        return turning + 0.01 * self.agent.rewards(actions)
+
+    def costs(self) -> Floats:
+        return (np.abs(self.agent.states[:, 0]) > self.WIDTH).astype(np.float64)
+
+    def observations(self) -> Floats:
+        return self._distances()[:, None] / self.ARENA
+
+    def _distances(self) -> Floats:
+        """[N], from the circle, negative inside."""
+        return norm(self.agent.states[:, 0:2]) - self.RADIUS
+
+
+AGENTS: dict[str, tuple[type[Agent], type[Rules], Scene]] = {
+    "CarRun": (RaceCar, Run, run_scene(frame_skip=4)),
+    "BallRun": (Ball, Run, run_scene(frame_skip=4)),
+    "DroneRun": (Drone, Run, run_scene(frame_skip=2)),
+    "BallCircle": (Ball, Circle, circle_scene()),
+    "CarCircle": (RaceCar, Circle, circle_scene()),
+}
+
+
+class BulletBatch:
+    """N copies of a Bullet task, each in an engine instance of its own.
+
+    Raises:
+        RuntimeError: the engine gives no further instance (about 1,000 per process).
+    """
+
+    def __init__(self, task: Task, num_envs: int) -> None:
+        agent, rules, self._scene = AGENTS[task.name]
+        self.num_envs = num_envs
+        self._shape = (num_envs, task.act_dim)
+        self._worlds = [build_world(self._scene, agent.model) for _ in range(num_envs)]
+        self._visible_world: World | None = None  # for pictures, made when the first one is asked for
+        self._fresh = [pybullet.saveState(world.client) for world in self._worlds]
+        self._agent = agent(self._worlds)
+        self._rules = rules(self._agent)
+
+    def reset(self, index: int, seed: int) -> NDArray[np.float32]:
+        """Start the episode `seed` (0 to 2**32 - 1) in copy `index`; its first observation [obs_dim]."""
+        world, random = self._worlds[index], np.random.RandomState(seed)
+        pybullet.restoreState(self._fresh[index], physicsClientId=world.client)
+        self._agent.start(index, random)
+        self._rules.place(index, random)
+        pybullet.stepSimulation(world.client)
+        self._agent.observe(index)
+        return self._observations()[index]
+
+    def step(self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None) -> BatchStep:
+        """Step the active copies; see SimulatorBatch."""
+        actions = clipped_actions(actions, self._shape, active)
+        stepped = list(range(self.num_envs)) if active is None else np.flatnonzero(active).tolist()
+        self._agent.advance(actions, stepped)
+        rewards = self._rules.rewards(actions, stepped)
+        return BatchStep(self._observations(), rewards, self._rules.costs(), self._agent.terminated())
+
+    def render(self, index: int) -> NDArray[np.uint8]:
+        """A picture [360, 480, 3] of copy `index`, drawn in software."""
+        if self._visible_world is None:
+            self._visible_world = build_world(self._scene, self._agent.model, visible=True)
+        copy_pose(self._worlds[index], self._visible_world)
+        return picture(self._visible_world, self._scene.camera)
+
+    def close(self) -> None:
+        """Free the engine instances; closing twice is allowed."""
+        if self._visible_world is not None:
+            self._worlds.append(self._visible_world)
+            self._visible_world = None
+        while self._worlds:
+            self._worlds.pop().close()
+
+    def _observations(self) -> NDArray[np.float32]:
+        parts = (self._agent.observations(), self._rules.observations())
+        return np.concatenate(parts, axis=1).astype(np.float32)
