@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -290,12 +290,12 @@ class Learner:
                 on_metrics(step, metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs; random numbers follow from the step."""
+        """What a checkpoint needs, as tensors and plain values; random numbers follow from the step."""
         return {
             "step": self.step,
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "pending": self._pending,
+            "pending": [[_pack_request(request) for request in requests] for requests in self._pending],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -303,7 +303,7 @@ class Learner:
         self.step = state["step"]
         self.policy.load_state_dict(state["policy"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._pending = state["pending"]
+        self._pending = [[_unpack_request(request) for request in requests] for requests in state["pending"]]
         if self._source is not None and self._pending:
             self._source.request(self._pending[0])
 
@@ -315,3 +315,14 @@ class Learner:
 def _take(values: Tensor, rows: Tensor) -> Tensor:
     """values[p, rows[p, i]]: [P, R, D] and [P, N] to [P, N, D]."""
     return torch.gather(values, 1, rows[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def _pack_request(request: CounterfactualRequest) -> dict[str, Any]:
+    """A request as tensors and numbers, which a checkpoint without pickled objects can hold."""
+    content = torch.from_numpy(np.frombuffer(request.policy, dtype=np.uint8).copy())
+    return {**asdict(request), "policy": content, "episodes": torch.from_numpy(request.episodes)}
+
+
+def _unpack_request(fields: dict[str, Any]) -> CounterfactualRequest:
+    plain = {"policy": fields["policy"].numpy().tobytes(), "episodes": fields["episodes"].numpy()}
+    return CounterfactualRequest(**{**fields, **plain})
