@@ -18,6 +18,7 @@ from prefine_ray.simulators.bullet_scene import (
     build_world,
     circle_scene,
     copy_pose,
+    forget_contacts,
     picture,
     pybullet,
     run_scene,
@@ -152,6 +153,7 @@ class BulletBatch:
     def reset(self, index: int, seed: int) -> NDArray[np.float32]:
         """Start the episode `seed` (0 to 2**32 - 1) in copy `index`; its first observation [obs_dim]."""
         world, random = self._worlds[index], np.random.RandomState(seed)
+        forget_contacts(world)
         pybullet.restoreState(self._fresh[index], physicsClientId=world.client)
         self._agent.start(index, random)
         self._rules.place(index, random)

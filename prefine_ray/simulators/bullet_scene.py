@@ -64,7 +64,7 @@ class Model:
 class Camera:
     """Where pictures are taken from."""
 
-    target: tuple[float, float, float]  # m; from the agent along x where it follows
+    target: tuple[float, float, float]  # m, from the agent where the camera follows it
     follows: bool
     distance: float  # m
     yaw: float  # degrees
@@ -92,14 +92,14 @@ DRONE = Model("robots/quadcopter/quadcopter.urdf", height=0.17, scaling=2.0)
 
 def run_scene(frame_skip: int) -> Scene:
     """A straight track of width 4 m along x."""
-    camera = Camera((3.0, 0.0, 2.0), follows=True, distance=2.5, yaw=90.0, pitch=-50.0)
+    camera = Camera((3.0, 0.0, 1.7), follows=True, distance=2.5, yaw=90.0, pitch=-50.0)
     lines = ((11.0, -2.0), (11.0, 2.0))
     return Scene("plane/plane250.urdf", 0, 1 / 120, frame_skip, camera, lines, lines_yaw=0.5 * math.pi)
 
 
 def circle_scene() -> Scene:
     """An octagon with a circle of radius 7 m and boundaries at x = -6 m and 6 m."""
-    camera = Camera((0.0, -3.0, 0.0), follows=False, distance=12.0, yaw=0.0, pitch=-60.0)
+    camera = Camera((0.0, -1.5, 0.0), follows=False, distance=21.0, yaw=0.0, pitch=-60.0)
     return Scene("plane/plane15.urdf", 8, 1 / 60, 6, camera, ((-6.0, 0.0), (6.0, 0.0)), circle=True)
 
 
@@ -134,6 +134,15 @@ def build_world(scene: Scene, model: Model, *, visible: bool = False) -> World:
     return World(client, ground, agent)
 
 
+def forget_contacts(world: World) -> None:
+    """Drop the engine's contact points, which restoring a state keeps where the agent is near its old place.
+
+    Contacts die when the agent is nowhere near anything.
+    """
+    pybullet.resetBasePositionAndOrientation(world.agent, (0, 0, 1000), (0, 0, 0, 1), world.client)
+    pybullet.performCollisionDetection(world.client)
+
+
 def copy_pose(source: World, target: World) -> None:
     """Bring the agent of `target` into the pose of that of `source`, joints included."""
     place, turn = pybullet.getBasePositionAndOrientation(source.agent, source.client)
@@ -145,8 +154,8 @@ def copy_pose(source: World, target: World) -> None:
 
 def picture(world: World, camera: Camera) -> NDArray[np.uint8]:
     """What the camera sees [360, 480, 3], drawn in software."""
-    x = pybullet.getBasePositionAndOrientation(world.agent, world.client)[0][0] if camera.follows else 0.0
-    target = [camera.target[0] + x, *camera.target[1:]]
+    place = pybullet.getBasePositionAndOrientation(world.agent, world.client)[0] if camera.follows else (0, 0, 0)
+    target = np.add(camera.target, place).tolist()
     view = pybullet.computeViewMatrixFromYawPitchRoll(target, camera.distance, camera.yaw, camera.pitch, 0, 2)
     lens = pybullet.computeProjectionMatrixFOV(fov=60, aspect=WIDTH / HEIGHT, nearVal=0.1, farVal=100.0)
     image = pybullet.getCameraImage(
@@ -213,7 +222,8 @@ def _load_markings(client: int, scene: Scene) -> None:
         place = {"basePosition": [x, y, 0], "baseOrientation": turn}
         _load(client, "obstacles/line_boundary.urdf", True, useFixedBase=True, **place)
     if scene.circle:
-        _load(client, "obstacles/circle_zone.urdf", True, useFixedBase=True)
+        disc = _load(client, "obstacles/circle_zone.urdf", True, useFixedBase=True)
+        pybullet.changeVisualShape(disc, -1, rgbaColor=(0.6, 0.7, 0.95, 1.0), physicsClientId=client)
 
 
 def _load(client: int, file: str, visible: bool, **options: object) -> int:
