@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,13 @@ import torch
 
 from prefine_ray.cells import Cell, Pack, TaskInputs
 from prefine_ray.config import SweepConfig
-from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource
+from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
 from prefine_ray.learner import Learner, Member
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy
 from prefine_ray.preferences import PreferenceSets, read_labels, split_by_threshold
 from prefine_ray.seeding import derive, numpy_generator
 from prefine_ray.trajectories import Trajectories, read_dsrl, read_summary
-
-MakeSource = Callable[[Trajectories], CounterfactualSource]
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class FineTuneJob:
     config: SweepConfig
 
     @property
-    def mode(self) -> Any:
+    def mode(self) -> Mode:
         """Which counterfactuals a source has to generate."""
         return "closed_loop" if self.config.finetune.counterfactuals == "closed_loop" else "state_matched"
 
@@ -72,17 +69,12 @@ def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     return read_dsrl(job.inputs.data_path, job.pack.task, used), members
 
 
-def make_learner(job: FineTuneJob, device: str = "cpu", make_source: MakeSource | None = None) -> Learner:
-    """The learner of a job; `make_source` gives it counterfactuals, from this process by default."""
+def make_learner(job: FineTuneJob, device: str = "cpu", source: CounterfactualSource | None = None) -> Learner:
+    """The learner of a job; where it needs a source of counterfactuals and none is given, this process is one."""
     trajectories, members = load_members(job)
-    source = None
-    if job.config.finetune.counterfactuals != "learner":
-        source = (make_source or _local_source(job))(trajectories)
+    if source is None and job.config.finetune.counterfactuals != "learner":
+        source = LocalSource(CounterfactualGenerator(job.pack.task, trajectories, job.mode))
     return Learner(load_policy(job.inputs.base_path), trajectories, members, job.config.finetune, device, source)
-
-
-def _local_source(job: FineTuneJob) -> MakeSource:
-    return lambda trajectories: LocalSource(CounterfactualGenerator(job.pack.task, trajectories, job.mode))
 
 
 class CurveRecorder:
@@ -90,14 +82,22 @@ class CurveRecorder:
 
     def __init__(self, pack: Pack):
         self._pack = pack
-        self.rows: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def __call__(self, step: int, metrics: dict[str, torch.Tensor]) -> None:
         """Adds the metrics [P] of one step."""
         columns = {name: values.tolist() for name, values in metrics.items()}
         for index, cell in enumerate(self._pack.cells):
             values = {name: column[index] for name, column in columns.items()}
-            self.rows.append({**cell.identity, "step": step, **values})
+            self._rows.append({**cell.identity, "step": step, **values})
+
+    def frame(self) -> pd.DataFrame:
+        """What was recorded."""
+        return pd.DataFrame(self._rows)
+
+    def restore(self, frame: pd.DataFrame) -> None:
+        """Goes on from what an earlier worker recorded."""
+        self._rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def trial_rows(job: FineTuneJob, curves: pd.DataFrame, policies: GaussianPolicy, wall_s: float) -> pd.DataFrame:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from prefine_ray.policy import GaussianPolicy
+from prefine_ray.policy import GaussianPolicy, policy_from_bytes
 from prefine_ray.seeding import derive
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.trajectories import Trajectories
@@ -50,6 +50,24 @@ def rollout(
             noise.advance(ended)
         observations = step.observations
     return _by_episode(record, np.asarray(seeds, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class RolloutUnit:
+    """One piece of rollout work. Its size is set by what is asked, not by who works, and so are its results."""
+
+    task: str
+    policy: bytes  # a policy file's content
+    seeds: NDArray[np.int64]  # [E] reset seeds
+    copies: int  # simulators stepped together
+    noise_seed: int | None = None  # None: deterministic actions
+    temperature: float = 1.0
+
+
+def run_unit(unit: RolloutUnit, stepper: VectorStepper) -> Trajectories:
+    """The unit's episodes; `stepper` has the unit's task and number of copies."""
+    policy = policy_from_bytes(unit.policy)
+    return rollout(policy, stepper, unit.seeds, noise_seed=unit.noise_seed, temperature=unit.temperature)
 
 
 class _EpisodeNoise:

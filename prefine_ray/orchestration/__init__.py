@@ -1,0 +1,1 @@
+"""Everything that runs on Ray: actors, the Train worker, the Tune sweep."""

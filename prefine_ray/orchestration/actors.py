@@ -1,0 +1,96 @@
+"""Ray actors that step simulators: rollouts for data and evaluation, and counterfactual trajectories.
+
+Their work is pure: when an actor is lost, Ray starts another one, which does the unit again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+import torch
+from ray.util import ActorPool
+
+from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualRequest, Counterfactuals
+from prefine_ray.episode_table import EpisodeTable
+from prefine_ray.job import FineTuneJob, load_members
+from prefine_ray.rollouts import RolloutUnit, run_unit
+from prefine_ray.simulators import VectorStepper
+from prefine_ray.trajectories import Trajectories
+
+KEPT_STEPPERS = 3  # per actor: concurrent trials alternate between their tasks
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class RolloutActor:
+    """Runs episodes; keeps the simulators of its latest tasks between calls."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        self._steppers: dict[tuple[str, int], VectorStepper] = {}
+
+    def trajectories(self, unit: RolloutUnit) -> Trajectories:
+        """The unit's episodes as whole arrays."""
+        return run_unit(unit, self._stepper_for(unit))
+
+    def table(self, unit: RolloutUnit) -> EpisodeTable:
+        """Only returns, costs and lengths of the unit's episodes."""
+        return self.trajectories(unit).summary
+
+    def _stepper_for(self, unit: RolloutUnit) -> VectorStepper:
+        key = (unit.task, unit.copies)
+        stepper = self._steppers.pop(key, None) or VectorStepper(*key)
+        self._steppers[key] = stepper  # the latest at the end
+        while len(self._steppers) > KEPT_STEPPERS:
+            self._steppers.pop(next(iter(self._steppers))).close()
+        return stepper
+
+
+@ray.remote(max_restarts=-1, max_task_retries=-1)
+class CounterfactualActor:
+    """Generates counterfactual trajectories beside the learner of the same job."""
+
+    def __init__(self, job: FineTuneJob) -> None:
+        torch.set_num_threads(1)
+        trajectories, _ = load_members(job)
+        self._generator = CounterfactualGenerator(job.pack.task, trajectories, job.mode)
+
+    def generate(self, request: CounterfactualRequest) -> Counterfactuals:
+        """One member's counterfactuals."""
+        return self._generator.generate(request)
+
+
+class ActorSource:
+    """A learner's counterfactual source that spreads one request per member over actors."""
+
+    def __init__(self, actors: Sequence[Any]):
+        self._actors = list(actors)
+        self._results: list[Any] = []
+
+    def request(self, requests: Sequence[CounterfactualRequest]) -> None:
+        """Starts the generation; returns at once."""
+        turns = zip(itertools.cycle(self._actors), requests, strict=False)
+        self._results = [actor.generate.remote(request) for actor, request in turns]
+
+    def collect(self) -> list[Counterfactuals]:
+        """Waits for all members' counterfactuals."""
+        return ray.get(self._results)
+
+
+def start_counterfactual_actors(job: FineTuneJob, count: int, num_cpus: float) -> list[Any]:
+    """Starts actors in the placement group of the calling trial."""
+    options = CounterfactualActor.options(num_cpus=num_cpus)  # type: ignore[attr-defined]
+    return [options.remote(job) for _ in range(count)]
+
+
+def start_rollout_actors(count: int, num_cpus: float) -> list[Any]:
+    """Starts actors, spread over the nodes."""
+    options = RolloutActor.options(num_cpus=num_cpus, scheduling_strategy="SPREAD")  # type: ignore[attr-defined]
+    return [options.remote() for _ in range(count)]
+
+
+def map_units(actors: Sequence[Any], method: str, units: Sequence[Any]) -> Iterator[Any]:
+    """Results of `method` for all units, in the units' order, each actor busy with one at a time."""
+    return ActorPool(list(actors)).map(lambda actor, unit: getattr(actor, method).remote(unit), list(units))
