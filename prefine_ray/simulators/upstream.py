@@ -100,8 +100,8 @@ def _array_defaults_allowed() -> Iterator[None]:
                 setattr(cls, name, dataclasses.field(default_factory=default.copy))
         return original(cls, **options)
 
-    dataclasses.dataclass = dataclass  # type: ignore[assignment]
+    dataclasses.dataclass = dataclass
     try:
         yield
     finally:
-        dataclasses.dataclass = original  # type: ignore[assignment]
+        dataclasses.dataclass = original

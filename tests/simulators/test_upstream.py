@@ -14,7 +14,7 @@ from prefine_ray.simulators.upstream import import_safety_gymnasium, package_fol
 def test_importing_the_simulators_opens_no_gl_backend_and_keeps_the_environment() -> None:
     code = (
         "import os, sys; os.environ['MUJOCO_GL'] = 'egl';"
-        "import prefine_ray.simulators.velocity;"
+        "import prefine_ray.simulators.velocity, prefine_ray.simulators.goal;"
         "assert os.environ['MUJOCO_GL'] == 'egl';"
         "print([name for name in sys.modules if name.split('.')[0] in ('glfw', 'OpenGL') or name == 'mujoco.egl'])"
     )
