@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -40,3 +41,12 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """Writes a whole UTF-8 file atomically."""
     write_bytes(path, content.encode())
+
+
+def file_digest(path: str | Path) -> str:
+    """A hash of a file's content, 16 hexadecimal digits."""
+    hasher = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            hasher.update(block)
+    return hasher.hexdigest()[:16]

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from prefine_ray.files import write_bytes
-from prefine_ray.tasks import TASKS
+from prefine_ray.tasks import Task
 
 Activation = Literal["relu", "tanh"]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
@@ -227,6 +227,21 @@ def load_policy(path: str | Path) -> GaussianPolicy:
     return policy_from_bytes(Path(path).read_bytes(), path)
 
 
+def load_policy_for(task: Task, path: str | Path) -> GaussianPolicy:
+    """Reads a file that holds one policy for this task. Raises as `load_policy`, and when the policy does not fit."""
+    policy = load_policy(path)
+    sizes = (policy.architecture.obs_dim, policy.architecture.act_dim)
+    if sizes != (task.obs_dim, task.act_dim):
+        made_for = f", made for {policy.header.task}," if policy.header and policy.header.task else ""
+        raise PolicyFileError(
+            f"{path}: this policy{made_for} takes {sizes[0]} observations and {sizes[1]} actions; "
+            f"{task.name} has {task.obs_dim} and {task.act_dim}"
+        )
+    if policy.population != 1:
+        raise PolicyFileError(f"{path}: holds {policy.population} policies; one is needed")
+    return policy
+
+
 def policy_from_bytes(content: bytes, name: str | Path = "policy") -> GaussianPolicy:
     """The policy in a file's content; `name` stands in the error messages. Raises as `load_policy`."""
     header = _read_header(content, name)
@@ -263,10 +278,3 @@ def _check(policy: GaussianPolicy, name: str | Path) -> None:
     for key, value in policy.state_dict().items():
         if not torch.isfinite(value).all():
             raise PolicyFileError(f"{name}: {key} holds NaN or infinity")
-    task = TASKS.get(policy.header.task) if policy.header else None
-    sizes = (policy.architecture.obs_dim, policy.architecture.act_dim)
-    if task and sizes != (task.obs_dim, task.act_dim):
-        raise PolicyFileError(
-            f"{name}: made for {task.name}, which has {task.obs_dim} observations and {task.act_dim} actions, "
-            f"but the network has {sizes[0]} and {sizes[1]}"
-        )

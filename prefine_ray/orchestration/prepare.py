@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from prefine_ray.base import base_policy
 from prefine_ray.cells import TaskInputs
-from prefine_ray.collect import ZOO, assemble, behaviours, plan_units, recipe_digest
-from prefine_ray.config import ConfigError, DataConfig, SweepConfig, digest
+from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
+from prefine_ray.config import DataConfig, SweepConfig
 from prefine_ray.dsrl import fetch
+from prefine_ray.files import file_digest
 from prefine_ray.orchestration.actors import map_units
-from prefine_ray.policy import load_policy
 from prefine_ray.tasks import Task, get_task
 from prefine_ray.trajectories import read_attrs, read_summary, write_dsrl
 
@@ -57,36 +57,13 @@ def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[An
     return DataSet(path, name)
 
 
-def prepare_base(task: Task, config: SweepConfig) -> Path:
-    """The policy file that fine-tuning starts from.
-
-    Raises:
-        ConfigError: there is none, or it is for another task.
-        PolicyFileError: the file is damaged.
-    """
-    path = ZOO / task.name / "base.safetensors" if config.base == "zoo" else Path(config.base.format(task=task.name))
-    policy = load_policy(path)
-    if policy.population != 1:
-        raise ConfigError(f"base: {path} holds {policy.population} policies; a base is one policy")
-    sizes = (policy.architecture.obs_dim, policy.architecture.act_dim)
-    if sizes != (task.obs_dim, task.act_dim):
-        raise ConfigError(
-            f"base: {path} is not for {task.name}: it has sizes {sizes}, not {task.obs_dim, task.act_dim}"
-        )
-    return path
-
-
 def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[str, TaskInputs]:
     """Data and base policy of every task of a sweep."""
-    bases = {name: prepare_base(get_task(name), config) for name in config.tasks}  # errors first, then the long work
+    bases = {
+        name: base_policy(get_task(name), config.base) for name in config.tasks
+    }  # errors first, then the long work
     inputs = {}
     for name in tqdm(config.tasks, "data", unit="task"):
         data = prepare_data(get_task(name), config.data, directory, actors)
         inputs[name] = TaskInputs(str(data.path.resolve()), data.digest, str(bases[name]), file_digest(bases[name]))
     return inputs
-
-
-def file_digest(path: Path) -> str:
-    """A hash of a file's content."""
-    with open(path, "rb") as file:
-        return digest(hashlib.file_digest(file, "sha256").hexdigest())

@@ -1,0 +1,6 @@
+"""`python -m prefine_ray` is `prefine`."""
+
+from prefine_ray.cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,277 @@
+"""What each `prefine` command does; imports are inside, so that every command starts fast."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefine_ray.tasks import TASKS, UnknownTaskError, get_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prefine_ray.config import SweepConfig
+    from prefine_ray.job import FineTuneJob
+    from prefine_ray.policy import GaussianPolicy
+
+Options = argparse.Namespace
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """Errors that a user can mend: shown as one message, without a traceback."""
+    errors: list[type[Exception]] = [UnknownTaskError]
+    for module, names in {
+        "prefine_ray.config": ["ConfigError"],
+        "prefine_ray.policy": ["PolicyFileError"],
+        "prefine_ray.trajectories": ["TrajectoryFileError"],
+        "prefine_ray.preferences": ["NotEnoughTrajectoriesError", "LabelFileError"],
+        "prefine_ray.collect": ["NoBehavioursError"],
+        "prefine_ray.dsrl": ["FetchError"],
+        "prefine_ray.pretrain": ["PretrainError"],
+        "prefine_ray.orchestration.cluster": ["ClusterError"],
+        "analysis.rows": ["ResultsError"],
+    }.items():
+        if module in sys.modules:  # an error of a module that was never imported cannot be raised
+            errors += [getattr(sys.modules[module], name) for name in names]
+    return tuple(errors)
+
+
+def tasks(options: Options) -> None:
+    """Prints the tasks."""
+    print(f"{'task':<20} {'suite':<17} {'obs':>4} {'act':>4} {'steps':>6} {'reward 0..1':>18} {'thresholds':>12}")
+    for task in TASKS.values():
+        reward = f"{task.reward_min:.1f}..{task.reward_max:.1f}"
+        limits = "/".join(f"{t:g}" for t in task.thresholds)
+        extra = "" if task.in_benchmark else "  (extra)"
+        sizes = f"{task.obs_dim:>4} {task.act_dim:>4} {task.horizon:>6}"
+        print(f"{task.name:<20} {task.suite:<17} {sizes} {reward:>18} {limits:>12}{extra}")
+
+
+def collect(options: Options) -> None:
+    """Collects a data set with rollout actors."""
+    from prefine_ray.config import DataConfig, ResourceConfig
+    from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.actors import start_rollout_actors
+    from prefine_ray.orchestration.prepare import collect as run
+
+    task = get_task(options.task)
+    cluster.connect(options.address)
+    plan = cluster.plan_resources(ResourceConfig(rollout_actors=options.actors), counterfactual_actors=False)
+    actors = start_rollout_actors(plan.rollout_actors, cluster.ROLLOUT_CPUS)
+    config = DataConfig(episodes=options.episodes, seed=options.seed)
+    print(run(task, config, options.data_dir, actors).path)
+
+
+def data_fetch(options: Options) -> None:
+    """Downloads a DSRL file."""
+    from prefine_ray.dsrl import fetch
+
+    print(fetch(options.task, options.directory, options.base_url))
+
+
+def data_describe(options: Options) -> None:
+    """Describes a trajectory file."""
+    from prefine_ray.episode_table import describe, plot_reward_cost
+    from prefine_ray.trajectories import read_summary
+
+    task = get_task(options.task)
+    path = options.file or _collected_file(task.name, options.data_dir)
+    summary = read_summary(path, task)
+    print(f"{path}\n{describe(summary, task)}")
+    if options.plot:
+        plot_reward_cost(summary, task, options.plot)
+        print(f"\nScatter: {options.plot}")
+
+
+def _collected_file(task: str, directory: Path) -> Path:
+    from prefine_ray.trajectories import TrajectoryFileError
+
+    files = sorted(directory.glob(f"{task}-*.hdf5"), key=lambda path: path.stat().st_mtime)
+    if not files:
+        raise TrajectoryFileError(f"{directory}: no data of {task}; run `prefine collect --task {task}` or give --file")
+    return files[-1]
+
+
+def pretrain(options: Options) -> None:
+    """Trains behaviours."""
+    from prefine_ray.pretrain import pretrain as run
+
+    task = get_task(options.task)
+    output = options.output or Path("runs") / task.name
+    print(run(task, output, options.steps, options.seed, options.workers, options.resume))
+
+
+def finetune(options: Options) -> None:
+    """Fine-tunes one policy per seed and writes the files."""
+    from prefine_ray.job import policy_header
+    from prefine_ray.policy import save_policy
+
+    job = _finetune_job(options)
+    population, curves = _train_here(job) if options.local else _train_on_ray(job, options)
+    for index, cell in enumerate(job.pack.cells):
+        path = options.output / f"seed{cell.seed}.safetensors"
+        save_policy(population.select(index), path, policy_header(job, cell))
+        print(path)
+    curves.to_csv(options.output / "curves.csv", index=False)
+    print(options.output / "curves.csv")
+
+
+def _finetune_job(options: Options) -> FineTuneJob:
+    """A pack of one threshold and weight, with one cell per seed."""
+    from prefine_ray.base import base_policy
+    from prefine_ray.cells import TaskInputs, make_cells, make_packs
+    from prefine_ray.config import SweepConfig, load_config
+    from prefine_ray.files import file_digest
+    from prefine_ray.job import FineTuneJob
+
+    task = get_task(options.task)
+    changes = {
+        "tasks": (task.name,),
+        "thresholds": (task.middle_threshold if options.threshold is None else options.threshold,),
+        "weights": (options.weight,),
+        "seeds": tuple(options.seeds),
+        **({"base": options.policy} if options.policy else {}),
+    }
+    config = load_config(options.config, changes) if options.config else SweepConfig(name="finetune", **changes)
+    if options.labels:
+        preferences = config.preferences.model_copy(update={"labels": options.labels})
+        config = config.model_copy(update={"preferences": preferences, "preferred": ("labels",)})
+    data = Path(options.data) if options.data else _collected_file(task.name, options.data_dir)
+    base = base_policy(task, config.base)
+    inputs = TaskInputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))
+    cells = [cell for cell in make_cells(config, {task.name: inputs}) if cell.weight == options.weight]
+    return FineTuneJob(make_packs(cells, set())[0], inputs, config)
+
+
+def _train_here(job: FineTuneJob) -> tuple[GaussianPolicy, pd.DataFrame]:
+    from tqdm import tqdm
+
+    from prefine_ray.job import CurveRecorder, make_learner
+
+    learner, recorder = make_learner(job), CurveRecorder(job.pack)
+    for step in tqdm(range(1, job.config.finetune.steps + 1), "fine-tuning", unit="step"):
+        learner.train(step, recorder)
+    return learner.policies(), recorder.frame()
+
+
+def _train_on_ray(job: FineTuneJob, options: Options) -> tuple[GaussianPolicy, pd.DataFrame]:
+    from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.training import train_pack
+
+    cluster.connect(options.address)
+    plan = cluster.plan_resources(job.config.resources, job.config.finetune.counterfactuals != "learner")
+    trained = train_pack(job, plan, str((options.output / "ray").resolve()))
+    return trained.policies, trained.curves
+
+
+def evaluate(options: Options) -> None:
+    """Evaluates a policy file."""
+    from prefine_ray.evaluation import evaluate as run
+    from prefine_ray.evaluation import evaluation_seeds, scores
+    from prefine_ray.policy import load_policy_for
+    from prefine_ray.simulators import VectorStepper
+
+    task = get_task(options.task)
+    policy = load_policy_for(task, options.policy)
+    seeds = evaluation_seeds(options.experiment_seed, task.name, options.seed, options.episodes)
+    result = scores(run(policy, VectorStepper(task, options.episodes), seeds), task)
+    print(json.dumps(result) if options.json else _score_lines(result))
+
+
+def _score_lines(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['task']}: {result['episodes']} episodes, mean return {result['mean_return']:.2f} "
+        f"(normalised {result['normalized_reward']:.3f}), mean cost {result['mean_cost']:.2f}",
+        "threshold  normalised cost  violations  catastrophes",
+    ]
+    for threshold, cost in result["normalized_cost"].items():
+        rates = (result["violation_rate"][threshold], result["catastrophe_rate"][threshold])
+        lines.append(f"{threshold:>9}  {cost:15.3f}  {rates[0]:10.0%}  {rates[1]:12.0%}")
+    return "\n".join([*lines, f"catastrophe: {result['catastrophe']}"])
+
+
+def render(options: Options) -> None:
+    """Draws an episode."""
+    from prefine_ray.policy import load_policy_for
+    from prefine_ray.render import render_episode
+
+    task = get_task(options.task)
+    policy = load_policy_for(task, options.policy)
+    threshold = task.middle_threshold if options.threshold is None else options.threshold
+    print(render_episode(policy, task, options.output, options.seed, threshold, options.steps))
+
+
+def sweep(options: Options) -> int:
+    """Runs a sweep; 0 when every cell finished, 1 when some failed, 130 when it was interrupted."""
+    from prefine_ray.config import ConfigError, load_config
+    from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.sweep import run_sweep
+    from prefine_ray.results import ResultsDir
+
+    config = load_config(options.config, {"tasks": tuple(options.tasks)} if options.tasks else None)
+    if options.actors:
+        resources = config.resources.model_copy(update={"rollout_actors": options.actors})
+        config = config.model_copy(update={"resources": resources})
+    root = options.results or Path("results") / config.name
+    if options.resume and not ResultsDir(root).config_path.exists():
+        raise ConfigError(f"{root}: nothing to resume; there is no config.yaml of an earlier run")
+    if options.retry_failed:
+        print(f"{ResultsDir(root).forget_failed()} failed cells will run again")
+    cluster.connect(options.address)
+    outcome = run_sweep(config, root, options.data_dir)
+    if not outcome.complete:
+        print(f"Interrupted: {outcome.finished} of {outcome.total} cells are finished and on disk in {root}.")
+        print(f"Go on with: prefine sweep {options.config} --results {root} --resume")
+        return 130
+    _show_report([root])
+    print(f"\n{outcome.finished} cells finished, {outcome.failed} of them failed. MLflow: prefine ui {root}")
+    return 1 if outcome.failed else 0
+
+
+def report(options: Options) -> None:
+    """Makes tables and plots again."""
+    _show_report(options.results)
+
+
+def _show_report(folders: list[Path]) -> None:
+    from analysis.report import console_table, make_report
+
+    paths = make_report(folders)
+    print(console_table(folders))
+    print(f"\nTables: {paths.tables}\nPlots:  {paths.plots}\nReport: {paths.html}")
+
+
+def status(options: Options) -> None:
+    """Prints how far a sweep is."""
+    from prefine_ray.status import status_text
+
+    print(status_text(options.results))
+
+
+def sync(options: Options) -> None:
+    """Sends missing cells to MLflow."""
+    from prefine_ray.results import ResultsDir
+    from prefine_ray.tracking import Tracker
+
+    results = ResultsDir(options.results)
+    tracker = Tracker(results, _config_of(options.results).name)
+    tracker.start(results.config_path.read_text())
+    print(tracker.sync())
+
+
+def ui(options: Options) -> None:
+    """Serves the MLflow pages on localhost until Ctrl-C."""
+    from prefine_ray.results import ResultsDir
+    from prefine_ray.tracking import serve
+
+    serve(ResultsDir(options.results), options.port)
+
+
+def _config_of(root: Path) -> SweepConfig:
+    from prefine_ray.config import load_config
+    from prefine_ray.results import ResultsDir
+
+    return load_config(ResultsDir(root).config_path)
