@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefine_ray.simulators.batch import BatchStep, clipped_actions
-from prefine_ray.simulators.bullet_agents import Agent, Ball, Drone, Floats, RaceCar, norm
+from prefine_ray.simulators.bullet_agents import Agent, Ball, Drone, Floats, RaceCar, Reading, norm
 from prefine_ray.simulators.bullet_scene import (
     Scene,
     World,
@@ -20,6 +20,7 @@ from prefine_ray.simulators.bullet_scene import (
     copy_pose,
     forget_contacts,
     picture,
+    pose,
     pybullet,
     run_scene,
 )
@@ -27,7 +28,7 @@ from prefine_ray.tasks import Task
 
 
 class Rules(ABC):
-    """A task's start, reward and cost for N copies of an agent."""
+    """A task's start, rewards and costs for N copies of an agent."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
@@ -41,87 +42,91 @@ class Rules(ABC):
         """[N], the rewards of the last step, which took `actions` [N, act_dim] in the copies `stepped`."""
 
     @abstractmethod
-    def costs(self) -> Floats:
-        """[N], 0 or 1 each."""
+    def costs(self) -> NDArray[np.bool_]:
+        """[N], whether the state costs."""
 
+    @abstractmethod
     def observations(self) -> Floats:
         """[N, what the agent is told of the task]."""
-        return np.zeros((len(self.agent.worlds), 0))
 
-    def _move(self, index: int, place: list[float], yaw: float | None = None) -> None:
-        """Put an agent on a place (x, y, z), at rest; its orientation becomes `yaw`, or stays."""
+    def _move(self, index: int, place: Reading, yaw: float | None = None) -> Reading:
+        """Put an agent at rest on a place (x, y, z), turned to `yaw` or as it was; where the engine has put it."""
         world = self.agent.worlds[index]
-        _, turn = pybullet.getBasePositionAndOrientation(world.agent, world.client)
-        angles = pybullet.getEulerFromQuaternion(turn) if yaw is None else (0.0, 0.0, yaw)
+        angles = pybullet.getEulerFromQuaternion(pose(world)[1]) if yaw is None else (0.0, 0.0, yaw)
         turn = pybullet.getQuaternionFromEuler(angles)
         pybullet.resetBasePositionAndOrientation(world.agent, place, turn, world.client)
-
-    def _read_position(self, index: int) -> tuple[float, float, float]:
-        world = self.agent.worlds[index]
-        return pybullet.getBasePositionAndOrientation(world.agent, world.client)[0]
+        return pose(world)[0]
 
 
 class Run(Rules):
-    """Run along x; crossing |y| = 2 m or exceeding the speed limit costs."""
+    """RunTask: run along x; crossing |y| = 2 m or exceeding the speed limit costs."""
 
-    TARGET = (1e3, 0.0)
+    TARGET = 1e3  # m along x
     WIDTH = 2.0
 
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
-        self.potentials: Floats = np.zeros(len(agent.worlds))
+        self._potentials: Floats = np.zeros(len(agent.worlds))
 
     def place(self, index: int, random: np.random.RandomState) -> None:
+        """Within 1 cm of the origin."""
         x, y = random.uniform(-0.01, 0.01, 2)
-        self._move(index, [x, y, self.agent.model.height])
-        self.potentials[index] = self._potentials(np.array([self._read_position(index)]))[0]
+        position = self._move(index, (x, y, self.agent.model.height))
+        self._potentials[index] = self._potential(np.array([position]))[0]
 
     def rewards(self, actions: Floats, stepped: list[int]) -> Floats:
-        potentials = self._potentials(self.agent.states)
-        progress = potentials - self.potentials
-        self.potentials[stepped] = potentials[stepped]
+        """[N], 60 per metre towards a far target, and the agent's share."""
+        potentials = self._potential(self.agent.states)
+        progress = potentials - self._potentials
+        self._potentials[stepped] = potentials[stepped]
         return progress + self.agent.rewards(actions)
 
-    def costs(self) -> Floats:
-        outside = np.abs(self.agent.states[:, 1]) > self.WIDTH
-        return (outside | (norm(self.agent.states[:, 3:5]) > self.agent.speed_limit)).astype(np.float64)
+    def costs(self) -> NDArray[np.bool_]:
+        """[N], whether it is off the track or too fast."""
+        states = self.agent.states
+        return (np.abs(states[:, 1]) > self.WIDTH) | (norm(states[:, 3:5]) > self.agent.speed_limit)
 
-    def _potentials(self, positions: Floats) -> Floats:
-        return -norm(positions[:, :2] - self.TARGET) * 60
+    def observations(self) -> Floats:
+        """[N, 0]."""
+        return np.zeros((len(self.agent.states), 0))
+
+    def _potential(self, positions: Floats) -> Floats:
+        return -norm(positions[:, :2] - (self.TARGET, 0.0)) * 60
 
 
 class Circle(Rules):
-    """Run clockwise along a circle of 7 m; leaving |x| <= 6 m costs."""
+    """CircleTask: run clockwise along a circle of 7 m; leaving |x| <= 6 m costs."""
 
     RADIUS = 7.0
     WIDTH = 6.0
     ARENA = 10.0  # m, the scale of the distance in the observation
 
     def place(self, index: int, random: np.random.RandomState) -> None:
-        place = random.uniform(-4.0, 4.0, 2)  # upstream draws once in vain
+        """2 to 4 m from the origin, heading along the circle."""
+        random.uniform(-4.0, 4.0, 2)  # upstream draws once in vain
         place = random.uniform(-4.0, 4.0, 2)
         while not 2.0 <= np.linalg.norm(place) <= 4.0:
             place = random.uniform(-4.0, 4.0, 2)
-        self._move(index, [*place, self.agent.model.height])
-        position = np.array(self._read_position(index))
-        inwards = -position / np.linalg.norm(position)
+        position = self._move(index, (*place, self.agent.model.height))
+        inwards = -np.array(position) / np.linalg.norm(position)
         yaw = np.arctan2(inwards[1], inwards[0]) + np.pi / 2 + self.agent.model.yaw
-        self._move(index, position.tolist(), yaw)
+        self._move(index, position, yaw)
 
     def rewards(self, actions: Floats, stepped: list[int]) -> Floats:
-        x, y, vx, vy = self.agent.states[:, (0, 1, 3, 4)].T
-        turning = 0.1 * (y * vx - x * vy) / (1 + np.abs(self._distances()))
-        return turning + 0.01 * self.agent.rewards(actions)
+        """[N], speed across the radius, less with the distance from the circle, and the agent's share."""
+        x, y, _, vx, vy = self.agent.states[:, :5].T
+        return 0.1 * (y * vx - x * vy) / (1 + np.abs(self._distances())) + 0.01 * self.agent.rewards(actions)
 
-    def costs(self) -> Floats:
-        return (np.abs(self.agent.states[:, 0]) > self.WIDTH).astype(np.float64)
+    def costs(self) -> NDArray[np.bool_]:
+        """[N], whether it is out of bounds."""
+        return np.abs(self.agent.states[:, 0]) > self.WIDTH
 
     def observations(self) -> Floats:
+        """[N, 1], the distance from the circle, negative inside."""
         return self._distances()[:, None] / self.ARENA
 
     def _distances(self) -> Floats:
-        """[N], from the circle, negative inside."""
-        return norm(self.agent.states[:, 0:2]) - self.RADIUS
+        return norm(self.agent.states[:, :2]) - self.RADIUS
 
 
 AGENTS: dict[str, tuple[type[Agent], type[Rules], Scene]] = {
@@ -149,16 +154,17 @@ class BulletBatch:
         self._fresh = [pybullet.saveState(world.client) for world in self._worlds]
         self._agent = agent(self._worlds)
         self._rules = rules(self._agent)
+        self._random = np.random.RandomState()  # reseeded by every reset: making a new one takes 200 us
 
     def reset(self, index: int, seed: int) -> NDArray[np.float32]:
         """Start the episode `seed` (0 to 2**32 - 1) in copy `index`; its first observation [obs_dim]."""
-        world, random = self._worlds[index], np.random.RandomState(seed)
+        world = self._worlds[index]
+        self._random.seed(seed)
         forget_contacts(world)
         pybullet.restoreState(self._fresh[index], physicsClientId=world.client)
-        self._agent.start(index, random)
-        self._rules.place(index, random)
-        pybullet.stepSimulation(world.client)
-        self._agent.observe(index)
+        self._agent.start(index, self._random)
+        self._rules.place(index, self._random)
+        self._agent.settle(index)
         return self._observations()[index]
 
     def step(self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None) -> BatchStep:
@@ -167,7 +173,8 @@ class BulletBatch:
         stepped = list(range(self.num_envs)) if active is None else np.flatnonzero(active).tolist()
         self._agent.advance(actions, stepped)
         rewards = self._rules.rewards(actions, stepped)
-        return BatchStep(self._observations(), rewards, self._rules.costs(), self._agent.terminated())
+        costs = self._rules.costs().astype(np.float64)
+        return BatchStep(self._observations(), rewards, costs, self._agent.terminated())
 
     def render(self, index: int) -> NDArray[np.uint8]:
         """A picture [360, 480, 3] of copy `index`, drawn in software."""

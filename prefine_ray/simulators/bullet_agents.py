@@ -1,8 +1,7 @@
-"""The agents of Bullet-Safety-Gym: how actions drive them, what they observe, what they are rewarded for themselves.
+"""The agents of Bullet-Safety-Gym: how actions drive them, what they observe, their own share of the reward.
 
-Each agent holds the state of N copies: `states` [N, 13] has position (3), velocity (3), quaternion (4) and angular
-velocity (3) of the base in world coordinates. Formulas and constants are those of `bullet_safety_gym.envs.agents`
-1.4.0, in its order of operations: contacts amplify the last bit.
+Formulas and constants are those of `bullet_safety_gym.envs.agents` 1.4.0 (Gronauer, MIT licence), in its order of
+operations: contacts amplify a difference in the last bit.
 """
 
 from __future__ import annotations
@@ -10,224 +9,246 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.simulators.bullet_scene import BALL, DRONE, RACE_CAR, Model, World, pybullet, release_motor
+from prefine_ray.simulators.bullet_scene import BALL, DRONE, GROUND, RACE_CAR, Model, World, pybullet, release_motor
 
 Floats = NDArray[np.float64]
-POSITION, VELOCITY, QUATERNION, SPIN = slice(0, 3), slice(3, 6), slice(6, 10), slice(10, 13)  # columns of `states`
+Reading = tuple[float, ...]
+POSITION, VELOCITY, SPIN = slice(0, 3), slice(3, 6), slice(6, 9)  # columns of `Agent.states`, in world coordinates
 
 
 class Agent(ABC):
-    """N copies of one kind of agent, one in each world."""
+    """N copies of one kind of agent, one in each world.
+
+    Attributes:
+        states: [N, K], the last reading of each copy: position (m), velocity (m/s) and angular velocity (rad/s) of the
+            base, then what the kind of agent adds.
+    """
 
     model: ClassVar[Model]
     speed_limit: ClassVar[float]  # m/s
     motors: ClassVar[tuple[int, ...]] = ()  # joints whose angle is drawn at an episode's start
+    driven: ClassVar[tuple[int, ...]] = ()  # joints that actions drive
+    observed: ClassVar[tuple[int, ...]]  # columns of `states` that make the observation, after
+    offsets: ClassVar[Floats | float] = 0.0  # subtracting these
+    scales: ClassVar[tuple[float, ...]]  # and multiplying by these
 
     def __init__(self, worlds: list[World]) -> None:
         self.worlds = worlds
-        self.states: Floats = np.zeros((len(worlds), 13))
-        self.states[:, QUATERNION.stop - 1] = 1.0
+        self._handles = [(world.client, world.agent) for world in worlds]
+        self._readings: list[Reading] = [self._read(*handle) for handle in self._handles]
+        self._refresh()
 
     def start(self, index: int, random: np.random.RandomState) -> None:
         """Bring a copy's joints into the state that an episode starts with."""
-        world = self.worlds[index]
-        for motor in self.motors:
-            pybullet.resetJointState(
-                world.agent, motor, random.uniform(low=-0.1, high=0.1), 0, physicsClientId=world.client
-            )
+        client, body = self._handles[index]
+        for joint in self.motors:
+            pybullet.resetJointState(body, joint, random.uniform(low=-0.1, high=0.1), 0, physicsClientId=client)
+        for joint in self.driven:
+            release_motor(client, body, joint)
 
-    def observe(self, index: int) -> None:
-        """Read a copy's state from the engine."""
-        world = self.worlds[index]
-        position, quaternion = pybullet.getBasePositionAndOrientation(world.agent, world.client)
-        velocity, spin = pybullet.getBaseVelocity(world.agent, world.client)
-        self.states[index] = position + velocity + quaternion + spin
+    def settle(self, index: int) -> None:
+        """Step a copy once with nothing driven, which an episode begins with."""
+        client, body = self._handles[index]
+        pybullet.stepSimulation(client)
+        self._readings[index] = self._read(client, body)
+        self._refresh()
 
-    @abstractmethod
     def advance(self, actions: Floats, indices: Iterable[int]) -> None:
-        """Step these copies with their rows of `actions` [N, act_dim] and read their states."""
+        """Step these copies with their rows of `actions` [N, act_dim]."""
+        commands = self._commands(actions)
+        step, drive, read = pybullet.stepSimulation, self._drive, self._read
+        for index in indices:
+            client, body = self._handles[index]
+            drive(client, body, commands[index])
+            step(client)
+            self._readings[index] = read(client, body)
+        self._refresh()
 
-    @abstractmethod
     def observations(self) -> Floats:
         """[N, what the agent sees of itself]."""
+        return (self.states[:, self.observed] - self.offsets) * self.scales
 
-    def rewards(self, actions: Floats) -> Floats | float:
-        """[N], the agent's own share of the reward."""
-        return 0.0
+    def rewards(self, actions: Floats) -> Floats:
+        """[N], the agent's own share of the rewards: none."""
+        return np.zeros(len(actions))
 
     def terminated(self) -> NDArray[np.bool_]:
-        """[N], whether the agent fell."""
-        return np.zeros(len(self.worlds), dtype=np.bool_)
+        """[N], whether the agent fell: never."""
+        return np.zeros(len(self._handles), dtype=np.bool_)
+
+    @abstractmethod
+    def _commands(self, actions: Floats) -> list[Any]:
+        """What `_drive` needs of each copy's action."""
+
+    @abstractmethod
+    def _drive(self, client: int, body: int, command: Any) -> None:
+        """Apply a command for the next step."""
+
+    def _read(self, client: int, body: int) -> Reading:
+        """A row of `states`."""
+        position, _ = pybullet.getBasePositionAndOrientation(body, client)
+        velocity, spin = pybullet.getBaseVelocity(body, client)
+        return position + velocity + spin
+
+    def _refresh(self) -> None:
+        count, width = len(self._readings), len(self._readings[0])
+        flat = np.fromiter(chain.from_iterable(self._readings), dtype=np.float64, count=count * width)
+        self.states: Floats = flat.reshape(count, width)
 
 
 class Ball(Agent):
-    """A ball of 1 m that a force of at most 3.5 N along x and y pushes."""
+    """A ball of 1 m that a force of at most 3.5 N in each of x and y pushes."""
 
     model = BALL
     speed_limit = 2.5
-
-    def advance(self, actions: Floats, indices: Iterable[int]) -> None:
-        forces, places = (3.5 * actions).tolist(), self.states[:, POSITION].tolist()
-        for index in indices:
-            world = self.worlds[index]
-            pybullet.applyExternalForce(
-                world.agent, -1, (*forces[index], 0.0), places[index], pybullet.WORLD_FRAME, world.client
-            )
-            pybullet.stepSimulation(world.client)
-            self.observe(index)
-
-    def observations(self) -> Floats:
-        position, velocity, spin = self.states[:, 0:2], self.states[:, 3:5], self.states[:, SPIN]
-        return np.concatenate((0.1 * position, 0.2 * velocity, 0.1 * spin), axis=1)
+    observed = (0, 1, 3, 4, 6, 7, 8)
+    scales = (0.1, 0.1, 0.2, 0.2, 0.1, 0.1, 0.1)
+    FORCE = 3.5
 
     def rewards(self, actions: Floats) -> Floats:
+        """[N], a price on force."""
         return -0.5 * norm(actions)
+
+    def _commands(self, actions: Floats) -> list[Any]:
+        return list(zip((self.FORCE * actions).tolist(), self.states[:, POSITION].tolist(), strict=True))
+
+    def _drive(self, client: int, body: int, command: Any) -> None:
+        (x, y), place = command
+        pybullet.applyExternalForce(body, -1, (x, y, 0.0), place, pybullet.WORLD_FRAME, client)
 
 
 class RaceCar(Agent):
-    """The MIT race car: actions are the speed of the rear wheels and the steering angle."""
+    """The MIT race car: actions are the speed of its two motors and the steering angle.
+
+    `states` has the sine and cosine of the yaw in columns 9 and 10.
+    """
 
     model = RACE_CAR
     speed_limit = 1.5
     motors = (0, 1, 2, 3, 8, 9, 10, 11, 13, 15, 16, 17, 18, 19)
-    driven = (8, 15)
-    steering = (0, 2)
+    driven = (8, 15, 0, 2)
+    observed = (0, 1, 3, 4, 9, 10, 8)
+    scales = (0.1, 0.1, 1.0, 1.0, 1.0, 1.0, 0.1)
+    WHEELS, STEERING = (8, 15), (0, 2)
+    SPEED, ANGLE, FORCE = 40.0, 0.5, 20.0  # rad/s, rad, largest force of a motor
 
-    def start(self, index: int, random: np.random.RandomState) -> None:
-        super().start(index, random)
-        world = self.worlds[index]
-        for joint in (*self.driven, *self.steering):
-            release_motor(world.client, world.agent, joint)
+    def _commands(self, actions: Floats) -> list[Any]:
+        return (actions * (self.SPEED, self.ANGLE)).tolist()
 
-    def advance(self, actions: Floats, indices: Iterable[int]) -> None:
-        commands = (actions * (40.0, 0.5)).tolist()
-        for index in indices:
-            world, (speed, angle) = self.worlds[index], commands[index]
-            for joint in self.driven:
-                pybullet.setJointMotorControl2(
-                    world.agent,
-                    joint,
-                    pybullet.VELOCITY_CONTROL,
-                    targetVelocity=speed,
-                    force=20,
-                    physicsClientId=world.client,
-                )
-            for joint in self.steering:
-                pybullet.setJointMotorControl2(
-                    world.agent, joint, pybullet.POSITION_CONTROL, targetPosition=angle, physicsClientId=world.client
-                )
-            pybullet.stepSimulation(world.client)
-            self.observe(index)
+    def _drive(self, client: int, body: int, command: Any) -> None:
+        speed, angle = command
+        control = pybullet.setJointMotorControl2
+        for joint in self.WHEELS:
+            mode = pybullet.VELOCITY_CONTROL
+            control(body, joint, mode, targetVelocity=speed, force=self.FORCE, physicsClientId=client)
+        for joint in self.STEERING:
+            control(body, joint, pybullet.POSITION_CONTROL, targetPosition=angle, physicsClientId=client)
 
-    def observations(self) -> Floats:
-        position, velocity, spin = self.states[:, 0:2], self.states[:, 3:5], self.states[:, 12:13]
-        yaw = euler_angles(self.states)[:, 2:]
-        return np.concatenate((0.1 * position, velocity, np.sin(yaw), np.cos(yaw), 0.1 * spin), axis=1)
+    def _read(self, client: int, body: int) -> Reading:
+        position, turn = pybullet.getBasePositionAndOrientation(body, client)
+        velocity, spin = pybullet.getBaseVelocity(body, client)
+        yaw = pybullet.getEulerFromQuaternion(turn)[2]
+        return (*position, *velocity, *spin, math.sin(yaw), math.cos(yaw))
 
 
 class Drone(Agent):
-    """A quadcopter: actions move the speeds of its rotors by at most 10 % about those for hovering."""
+    """A quadcopter: actions move the speeds of its rotors by at most 10 % about those for hovering.
+
+    `states` has, from column 9 on: quaternion (4), roll and pitch, quaternion of the Euler angles (4), speeds of the
+    rotors (4), number of links that touch the ground.
+    """
+
+    RADIUS = 0.14  # m
+    AREA = math.pi * RADIUS**2
+    PITCH = 4.7 * 0.0254  # m
+    K1, K2 = 1.0 / 3.29546, 1.5
+    AIR_DENSITY = 1.225  # kg/m^3
+    # rad/s at which four rotors carry the weight of 1.42 kg
+    HOVER_SPEED = (2 * math.pi / PITCH) * (
+        (1.420 * 9.81 / 4.0) / (AIR_DENSITY * AREA) * (PITCH / (K1 * 2.0 * RADIUS)) ** K2
+    ) ** 0.5
+    DIRECTIONS = np.array([1.0, -1.0, 1.0, -1.0])
+    HOVER_SPEEDS = DIRECTIONS * HOVER_SPEED
+    RANGE = 0.1  # of the speed
+    MOTOR_FORCES = (23.444,) * 4
+    REACH = 1.0  # m; with its base above this height no link can touch the ground
 
     model = DRONE
     speed_limit = 1.5
-    motors = (1, 2, 3, 4)
-
-    RADIUS = 0.14
-    AREA = math.pi * RADIUS**2
-    PITCH = 4.7 * 0.0254
-    K1, K2 = 1.0 / 3.29546, 1.5
-    AIR_DENSITY = 1.225
-    DIRECTIONS = np.array([1.0, -1.0, 1.0, -1.0])
-    MOTOR_FORCE = 23.444
-    RANGE = 0.1
-
-    def __init__(self, worlds: list[World]) -> None:
-        super().__init__(worlds)
-        self.rotor_speeds: Floats = np.zeros((len(worlds), 4))
-        self.contacts: Floats = np.zeros(len(worlds))  # links that touch the ground
-        self.hover_speeds = self.DIRECTIONS * self._hover_speed()
-
-    def start(self, index: int, random: np.random.RandomState) -> None:
-        super().start(index, random)
-        world = self.worlds[index]
-        for joint in self.motors:
-            release_motor(world.client, world.agent, joint)
-
-    def observe(self, index: int) -> None:
-        super().observe(index)
-        world = self.worlds[index]
-        joints = pybullet.getJointStates(world.agent, self.motors, world.client)
-        self.rotor_speeds[index] = [joint[1] for joint in joints]
-        touching = pybullet.getContactPoints(world.agent, world.ground, physicsClientId=world.client)
-        self.contacts[index] = len({contact[3] for contact in touching})
-
-    def advance(self, actions: Floats, indices: Iterable[int]) -> None:
-        speeds = self.hover_speeds * (1 + self.RANGE * actions)
-        targets, thrusts = speeds.tolist(), self._thrusts(speeds * self.DIRECTIONS).tolist()
-        forces = [self.MOTOR_FORCE] * 4
-        for index in indices:
-            world = self.worlds[index]
-            pybullet.setJointMotorControlArray(
-                world.agent,
-                self.motors,
-                pybullet.VELOCITY_CONTROL,
-                targetVelocities=targets[index],
-                forces=forces,
-                physicsClientId=world.client,
-            )
-            for rotor, thrust in zip(self.motors, thrusts[index], strict=True):
-                pybullet.applyExternalForce(
-                    world.agent, rotor, (0.0, 0.0, thrust), (0.0, 0.0, 0.0), pybullet.LINK_FRAME, world.client
-                )
-            pybullet.stepSimulation(world.client)
-            self.observe(index)
-
-    def observations(self) -> Floats:
-        turns = np.array([pybullet.getQuaternionFromEuler(angles) for angles in euler_angles(self.states).tolist()])
-        rotors = 2.5e-3 * (self.rotor_speeds - self.hover_speeds)
-        position, velocity, spin = self.states[:, POSITION], self.states[:, VELOCITY], self.states[:, SPIN]
-        return np.concatenate((0.1 * position, 0.2 * velocity, turns, 0.1 * spin, rotors), axis=1)
+    motors = driven = (1, 2, 3, 4)
+    observed = (0, 1, 2, 3, 4, 5, 15, 16, 17, 18, 6, 7, 8, 19, 20, 21, 22)
+    offsets = np.concatenate((np.zeros(13), HOVER_SPEEDS))
+    scales = (0.1,) * 3 + (0.2,) * 3 + (1.0,) * 4 + (0.1,) * 3 + (2.5e-3,) * 4
 
     def rewards(self, actions: Floats) -> Floats:
+        """[N], 1 while upright and -10 for a fall, less a price on rotation and on each link on the ground."""
         spin_penalty = 0.01 * norm(self.states[:, SPIN]) ** 2
-        return np.where(self.terminated(), -10.0, 1.0) - spin_penalty - self.contacts
+        return np.where(self.terminated(), -10.0, 1.0) - spin_penalty - self.states[:, 23]
 
     def terminated(self) -> NDArray[np.bool_]:
-        return (np.abs(euler_angles(self.states)[:, :2]) > 0.5 * np.pi).any(axis=1)
+        """[N], whether it rolled or pitched by more than 90 degrees."""
+        return np.abs(self.states[:, 13:15]).max(axis=1) > 0.5 * np.pi
+
+    def _commands(self, actions: Floats) -> list[Any]:
+        speeds = self.HOVER_SPEEDS * (1 + self.RANGE * actions)
+        return list(zip(speeds.tolist(), self._thrusts(speeds * self.DIRECTIONS).tolist(), strict=True))
+
+    def _drive(self, client: int, body: int, command: Any) -> None:
+        speeds, thrusts = command
+        pybullet.setJointMotorControlArray(
+            body,
+            self.driven,
+            pybullet.VELOCITY_CONTROL,
+            targetVelocities=speeds,
+            forces=self.MOTOR_FORCES,
+            physicsClientId=client,
+        )
+        push, frame, origin = pybullet.applyExternalForce, pybullet.LINK_FRAME, (0.0, 0.0, 0.0)
+        for rotor, thrust in zip(self.driven, thrusts, strict=True):
+            push(body, rotor, (0.0, 0.0, thrust), origin, frame, client)
+
+    def _read(self, client: int, body: int) -> Reading:
+        position, turn = pybullet.getBasePositionAndOrientation(body, client)
+        velocity, spin = pybullet.getBaseVelocity(body, client)
+        angles = pybullet.getEulerFromQuaternion(turn)
+        a, b, c, d = pybullet.getJointStates(body, self.motors, client)
+        return (
+            *position,
+            *velocity,
+            *spin,
+            *turn,
+            *angles[:2],
+            *pybullet.getQuaternionFromEuler(angles),
+            *(a[1], b[1], c[1], d[1]),
+            self._touching(client, body) if position[2] < self.REACH else 0,
+        )
+
+    def _touching(self, client: int, body: int) -> int:
+        """How many links touch the ground."""
+        return len({contact[3] for contact in pybullet.getContactPoints(body, GROUND, physicsClientId=client)})
 
     def _thrusts(self, speeds: Floats) -> Floats:
         """Thrust [N, 4] in newtons of rotors at `speeds` [N, 4] in rad/s, less by the climb through the air."""
-        x, y, z, w = self.states[:, QUATERNION].T
+        _, _, _, vx, vy, vz, *_, x, y, z, w = self.states[:, :13].T
         scale = 2.0 / (x * x + y * y + z * z + w * w)
         xs, ys, zs = x * scale, y * scale, z * scale
-        up = np.stack((x * zs + w * ys, y * zs - w * xs, 1.0 - (x * xs + y * ys)), axis=1)
-        climb = np.array([velocity.dot(axis) for velocity, axis in zip(self.states[:, VELOCITY], up, strict=True)])
+        climb = vx * (x * zs + w * ys) + vy * (y * zs - w * xs) + vz * (1.0 - (x * xs + y * ys))
         pace = speeds / (2 * np.pi) * self.PITCH
         diameter = (4.0 * self.AREA / np.pi) ** 0.5
         factor = (self.K1 * diameter / self.PITCH) ** self.K2
         return self.AIR_DENSITY * self.AREA * (pace**2 - pace * climb[:, None]) * factor
 
-    def _hover_speed(self) -> float:
-        """The speed in rad/s at which four rotors carry the drone's weight."""
-        lift = 1.420 * 9.81 / 4.0
-        geometry = (self.PITCH / (self.K1 * 2.0 * self.RADIUS)) ** self.K2
-        return (2 * math.pi / self.PITCH) * (lift / (self.AIR_DENSITY * self.AREA) * geometry) ** 0.5
-
 
 def norm(rows: Floats) -> Floats:
-    """Euclidean length [N] of rows [N, d], summed from the left so that it does not depend on N."""
-    squares = rows * rows
-    total = squares[:, 0]
-    for column in range(1, rows.shape[1]):
-        total = total + squares[:, column]
+    """Euclidean length [N] of rows [N, d], summed from the left on every machine and for every N."""
+    squares = (rows * rows).T
+    total = squares[0]
+    for column in squares[1:]:
+        total = total + column
     return np.sqrt(total)
-
-
-def euler_angles(states: Floats) -> Floats:
-    """Roll, pitch and yaw [N, 3] in rad."""
-    return np.array([pybullet.getEulerFromQuaternion(row) for row in states[:, QUATERNION].tolist()])

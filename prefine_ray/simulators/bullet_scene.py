@@ -37,6 +37,7 @@ def quiet() -> Iterator[None]:
 with quiet():  # it prints its build time
     import pybullet
 
+GROUND = 0  # body id of the plane, the first body loaded
 WIDTH, HEIGHT = 480, 360  # of pictures, in pixels
 GEARS = (  # of the race car's two differentials: parent link, child link, ratio, auxiliary link
     (9, 11, 1, None),
@@ -108,7 +109,6 @@ class World:
     """One engine instance with a scene and an agent in it."""
 
     client: int
-    ground: int  # body id
     agent: int  # body id
 
     def close(self) -> None:
@@ -127,11 +127,16 @@ def build_world(scene: Scene, model: Model, *, visible: bool = False) -> World:
         if client < 0:
             raise RuntimeError("Bullet gives no further instance: about 1,000 per process is its limit; close some")
         _set_physics(client, scene)
-        ground = _load_scene(client, scene, visible)
+        _load_scene(client, scene, visible)
         agent = _load_agent(client, model, visible)
         if visible:
             _load_markings(client, scene)
-    return World(client, ground, agent)
+    return World(client, agent)
+
+
+def pose(world: World) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+    """Position (m) and quaternion of the agent's base."""
+    return pybullet.getBasePositionAndOrientation(world.agent, world.client)
 
 
 def forget_contacts(world: World) -> None:
@@ -145,8 +150,7 @@ def forget_contacts(world: World) -> None:
 
 def copy_pose(source: World, target: World) -> None:
     """Bring the agent of `target` into the pose of that of `source`, joints included."""
-    place, turn = pybullet.getBasePositionAndOrientation(source.agent, source.client)
-    pybullet.resetBasePositionAndOrientation(target.agent, place, turn, target.client)
+    pybullet.resetBasePositionAndOrientation(target.agent, *pose(source), target.client)
     for joint in range(pybullet.getNumJoints(source.agent, source.client)):
         angle = pybullet.getJointState(source.agent, joint, source.client)[0]
         pybullet.resetJointState(target.agent, joint, angle, physicsClientId=target.client)
@@ -154,7 +158,7 @@ def copy_pose(source: World, target: World) -> None:
 
 def picture(world: World, camera: Camera) -> NDArray[np.uint8]:
     """What the camera sees [360, 480, 3], drawn in software."""
-    place = pybullet.getBasePositionAndOrientation(world.agent, world.client)[0] if camera.follows else (0, 0, 0)
+    place = pose(world)[0] if camera.follows else (0, 0, 0)
     target = np.add(camera.target, place).tolist()
     view = pybullet.computeViewMatrixFromYawPitchRoll(target, camera.distance, camera.yaw, camera.pitch, 0, 2)
     lens = pybullet.computeProjectionMatrixFOV(fov=60, aspect=WIDTH / HEIGHT, nearVal=0.1, farVal=100.0)
@@ -177,13 +181,12 @@ def _set_physics(client: int, scene: Scene) -> None:
     pybullet.setDefaultContactERP(0.9, physicsClientId=client)
 
 
-def _load_scene(client: int, scene: Scene, visible: bool) -> int:
-    ground = _load(client, scene.plane, visible)
-    pybullet.changeDynamics(ground, -1, lateralFriction=0.8, restitution=0.5, physicsClientId=client)
+def _load_scene(client: int, scene: Scene, visible: bool) -> None:
+    _load(client, scene.plane, visible)
+    pybullet.changeDynamics(GROUND, -1, lateralFriction=0.8, restitution=0.5, physicsClientId=client)
     for wall in range(scene.walls):
         turn = pybullet.getQuaternionFromEuler([0, 0, 2 * math.pi * wall / scene.walls])
         _load(client, "obstacles/octagon_wall.urdf", visible, useFixedBase=True, baseOrientation=turn)
-    return ground
 
 
 def _load_agent(client: int, model: Model, visible: bool) -> int:
