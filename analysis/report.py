@@ -1,0 +1,165 @@
+"""`prefine report`: tables, plots and one self-contained page, made again from the rows of a results folder."""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+
+from analysis.plots import Plot, save_plots
+from analysis.render import LATEX_HEADER, MARKDOWN_LEGEND, header_groups, to_latex, to_markdown, to_text
+from analysis.rows import Results, ResultsError, load_results
+from analysis.summary import Summary, summarize
+from analysis.tables import (
+    CHOSEN,
+    DEFINITIONS,
+    STAR,
+    Table,
+    all_tables,
+    headline_sentence,
+    headline_tables,
+    preferences,
+)
+from prefine_ray.files import write_text
+
+OWN_DATA = (
+    "The preference data were made by this project's own behaviour policies, not taken from DSRL's files: scores are"
+    " comparable with one another, not one to one with published ones."
+)
+DSRL_DATA = "The preference data are DSRL's published files."
+CONSOLE_WIDTH = 120
+CONSOLE_LEGEND = (
+    "reward, cost: normalised; viol: episodes over the threshold thr; !: unsafe (mean cost over 1). Against base:\n"
+    "violations and catastrophes (cost over 2 thr, or a fall) saved, reward kept. Publ.: PREFINE's published reward."
+)
+REPORT_PACKAGES = ("numpy", "pandas", "matplotlib")
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """Where `make_report` wrote what."""
+
+    page: Path  # report.html
+    markdown: Path  # tables/summary.md
+    csv: Path  # tables/summary.csv: one row per task, preferences, threshold, method and weight
+    latex: Path  # tables/summary.tex
+    suites: Path  # tables/suites.csv: the suite averages
+    plots: tuple[Path, ...]
+
+
+def make_report(
+    folders: Path | Sequence[Path],
+    output: Path | None = None,
+    data_note: str = OWN_DATA,
+    provenance: Mapping[str, str] | None = None,
+) -> ReportPaths:
+    """Writes tables/, plots/ and report.html from the rows of one or more results folders.
+
+    Args:
+        folders: results folders; cells that stand in several count once.
+        output: where to write; the results folder itself where there is only one.
+        data_note: one sentence on where the preference data came from.
+        provenance: what made the results (commit, machine, package versions, ...), printed on the page.
+
+    Raises:
+        ResultsError: rows are absent or wrong, or several folders were given and no output.
+    """
+    results = load_results(folders)
+    if output is None:
+        if len(results.folders) > 1:
+            raise ResultsError("a report over several results folders needs an output folder")
+        output = results.folders[0]
+    summary = summarize(results)
+    tables = all_tables(summary)
+    paths = _write_tables(summary, tables, output / "tables", data_note)
+    plots = save_plots(summary, results.curves, output / "plots")
+    page = _page(results, summary, tables, plots, data_note, provenance or {})
+    write_text(output / "report.html", page)
+    return ReportPaths(output / "report.html", *paths, tuple(plot.path for plot in plots))
+
+
+def console_table(folders: Path | Sequence[Path]) -> str:
+    """The headline as plain text of at most 120 columns, with the warnings."""
+    summary = summarize(load_results(folders))
+    parts = []
+    for variant, table in zip(summary.variants, headline_tables(summary, compact=True), strict=True):
+        sentence = textwrap.fill(headline_sentence(summary, variant), CONSOLE_WIDTH)
+        parts.append(f"Preferred: {preferences(variant)}\n{to_text(table)}{sentence}")
+    warnings = [textwrap.fill(f"Warning: {warning}", CONSOLE_WIDTH) for warning in summary.warnings]
+    return "\n\n".join([*parts, "\n".join([CONSOLE_LEGEND, *warnings])]) + "\n"
+
+
+def _write_tables(summary: Summary, tables: list[Table], folder: Path, data_note: str) -> tuple[Path, Path, Path, Path]:
+    names = ("summary.md", "summary.csv", "summary.tex", "suites.csv")
+    markdown, csv, latex, suites = (folder / name for name in names)
+    write_text(markdown, _markdown(summary, tables, data_note))
+    write_text(csv, _csv(summary.cells))
+    write_text(latex, "\n".join([LATEX_HEADER, *map(to_latex, tables)]))
+    write_text(suites, _csv(summary.suites))
+    return markdown, csv, latex, suites
+
+
+def _markdown(summary: Summary, tables: list[Table], data_note: str) -> str:
+    headlines = [headline_sentence(summary, variant) for variant in summary.variants]
+    warnings = [f"> **Warning.** {warning}" for warning in summary.warnings]
+    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *DEFINITIONS))
+    first, *rest = map(to_markdown, tables)
+    lead = ["# Results", *headlines, *warnings, f"> **Data.** {data_note}"]
+    return "\n\n".join([*lead, first.rstrip(), "## How to read the tables", legend, *map(str.rstrip, rest)]) + "\n"
+
+
+def _csv(rows: pd.DataFrame) -> str:
+    return rows.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _page(
+    results: Results,
+    summary: Summary,
+    tables: list[Table],
+    plots: list[Plot],
+    data_note: str,
+    provenance: Mapping[str, str],
+) -> str:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pictures = [(base64.b64encode(plot.path.read_bytes()).decode(), plot) for plot in plots]
+    return environment.get_template("report_template.html").render(
+        headlines=[headline_sentence(summary, variant) for variant in summary.variants],
+        warnings=summary.warnings,
+        data_note=data_note,
+        definitions=DEFINITIONS,
+        star=STAR,
+        chosen=CHOSEN,
+        tables=tables,
+        headline_count=len(summary.variants),
+        header_groups=header_groups,
+        pictures=pictures,
+        failures=_failures(results.trials),
+        provenance={**provenance, "Page made with": _versions()},
+        config=results.config,
+    )
+
+
+def _failures(trials: pd.DataFrame) -> list[dict[str, str]]:
+    """The failed cells: task, setting and error."""
+    if "status" not in trials:
+        return []
+    failed = trials[trials["status"] == "failed"]
+    return [
+        {
+            "task": row["task"],
+            "setting": f"{row['method']}, threshold {row['threshold']:g}, weight {row['weight']:g}, seed {row['seed']}",
+            "error": str(row["error"]),
+        }
+        for _, row in failed.iterrows()
+    ]
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {version(name)}" for name in REPORT_PACKAGES)

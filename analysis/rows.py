@@ -1,0 +1,126 @@
+"""Result folders to data frames: the evaluation episodes and their means per run.
+
+A run is one seed of one cell: what the bootstrap of `analysis.statistics` resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.statistics import is_catastrophe, is_violation
+from prefine_ray.tasks import TASKS, get_task, normalized_cost
+
+BASE = "base"  # the method of the policy before fine-tuning
+PREFINE = "prefine"
+TEST, TUNING = "test", "tuning"  # values of the optional column `split`
+
+KEYS = ["task", "preferred", "threshold", "method", "weight"]
+METRICS = ["normalized_reward", "normalized_cost", "violation_rate", "catastrophe_rate"]
+EPISODE_KEY = ["cell", *KEYS, "split", "seed", "episode"]
+EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
+
+
+class ResultsError(ValueError):
+    """A results folder that cannot be reported; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """The rows of one or more results folders, put together."""
+
+    folders: tuple[Path, ...]
+    episodes: pd.DataFrame  # EPISODE_COLUMNS and `split`, each episode once, sorted
+    trials: pd.DataFrame  # one row per cell; empty where no folder has the file
+    curves: pd.DataFrame  # training metrics over steps; empty where no folder has the file
+    config: str  # the folders' config.yaml, one after the other
+    conflicts: int  # episodes that stand twice with different numbers (the first folder's are kept)
+
+
+def load_results(folders: Path | Sequence[Path]) -> Results:
+    """Reads results folders; cells that stand in several of them count once.
+
+    Raises:
+        ResultsError: a folder has no evaluation episodes, or rows that are not what they should be.
+    """
+    paths = (folders,) if isinstance(folders, Path) else tuple(folders)
+    if not paths:
+        raise ResultsError("no results folder was given")
+    rows = pd.concat([_read_episodes(path / "episodes.parquet") for path in paths], ignore_index=True)
+    if TEST not in set(rows["split"]):
+        raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
+    distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
+    episodes = distinct.drop_duplicates(EPISODE_KEY).sort_values(EPISODE_KEY, ignore_index=True)
+    return Results(
+        folders=paths,
+        episodes=episodes,
+        trials=_read_optional(paths, "trials.parquet"),
+        curves=_read_optional(paths, "curves.parquet"),
+        config="\n".join(file.read_text() for path in paths if (file := path / "config.yaml").exists()),
+        conflicts=len(distinct) - len(episodes),
+    )
+
+
+def _read_episodes(file: Path) -> pd.DataFrame:
+    """The rows of one episodes.parquet, checked, with the column `split` added where it is absent."""
+    if not file.exists():
+        raise ResultsError(f"{file}: no such file; a results folder has one row per evaluation episode there")
+    rows = pd.read_parquet(file)
+    missing = [column for column in EPISODE_COLUMNS if column not in rows]
+    if missing:
+        raise ResultsError(f"{file}: without the column(s) {', '.join(missing)}; it has {', '.join(rows.columns)}")
+    if rows.empty:
+        raise ResultsError(f"{file}: no evaluation episodes yet; run or resume the sweep first")
+    unknown = sorted(set(rows["task"]) - set(TASKS))
+    if unknown:
+        raise ResultsError(f"{file}: unknown task(s) {', '.join(unknown)}; known are {', '.join(TASKS)}")
+    broken = ~np.isfinite(rows[["return", "cost"]].to_numpy(dtype=float)).all(axis=1)
+    if broken.any():
+        raise ResultsError(
+            f"{file}: {broken.sum()} row(s) without a finite return and cost, first row {broken.argmax()}"
+        )
+    fine_tuned = rows["method"] != BASE
+    if rows.loc[fine_tuned, "threshold"].isna().any():
+        raise ResultsError(f"{file}: rows of a fine-tuned policy without a threshold; only base rows have none")
+    split = rows["split"].fillna(TEST) if "split" in rows else TEST
+    return rows[EPISODE_COLUMNS].assign(split=split, preferred=rows["preferred"].fillna(""))
+
+
+def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
+    frames = [pd.read_parquet(file) for folder in folders if (file := folder / name).exists()]
+    return pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
+
+
+def run_table(episodes: pd.DataFrame) -> pd.DataFrame:
+    """One row per run: KEYS, split, cell, seed, episodes (their number), return, cost (means) and METRICS.
+
+    The base policy has a row at every threshold of its task that some fine-tuned policy was evaluated at
+    (at the task's middle one where there is none yet).
+    """
+    rows = _base_at_every_threshold(episodes)
+    rows = rows.assign(
+        episodes=1,
+        violation_rate=is_violation(rows["cost"], rows["threshold"]).astype(float),
+        catastrophe_rate=is_catastrophe(rows["cost"], rows["terminated"], rows["threshold"]).astype(float),
+    )
+    means = dict.fromkeys(["return", "cost", "violation_rate", "catastrophe_rate"], "mean")
+    runs = rows.groupby([*KEYS, "split", "cell", "seed"], dropna=False).agg({"episodes": "sum", **means}).reset_index()
+    sums = list(zip(runs["task"], runs["threshold"], runs["return"], runs["cost"], strict=True))
+    return runs.assign(  # both scores are linear in their sums, so they may be taken of the means
+        normalized_reward=[get_task(task).normalized_reward(total) for task, _, total, _ in sums],
+        normalized_cost=[normalized_cost(total, threshold) for _, threshold, _, total in sums],
+    )
+
+
+def _base_at_every_threshold(episodes: pd.DataFrame) -> pd.DataFrame:
+    is_base = episodes["method"] == BASE
+    fine_tuned, base = episodes[~is_base], episodes[is_base]
+    pairs = fine_tuned[["task", "threshold"]].drop_duplicates()
+    alone = [name for name in base["task"].unique() if name not in set(pairs["task"])]
+    middle = pd.DataFrame({"task": alone, "threshold": [get_task(name).middle_threshold for name in alone]})
+    pairs = pd.concat([frame for frame in (pairs, middle) if len(frame)], ignore_index=True)
+    return pd.concat([fine_tuned, base.drop(columns="threshold").merge(pairs, on="task")], ignore_index=True)

@@ -1,0 +1,388 @@
+"""The summary as tables: headline, suite averages, beside the published numbers, and every weight at every threshold.
+
+A `Table` knows nothing of Markdown, LaTeX or HTML; `analysis.render` and the page's template do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from analysis.published import published_results, published_scores
+from analysis.rows import BASE, PREFINE, TUNING
+from analysis.summary import BEST, SUITES, Summary
+from prefine_ray.tasks import BENCHMARK, TASKS, get_task
+
+NOTHING = "\u2013"  # an en dash: there is no such number
+STAR, CHOSEN = "★", "†"
+
+DEFINITIONS = (
+    "Reward is DSRL's normalised reward, (R - R_min) / (R_max - R_min); cost is the normalised cost, C / threshold."
+    " R and C are undiscounted sums over an episode, averaged over a seed's evaluation episodes and then over seeds.",
+    "[low, high] is a 95 % percentile bootstrap interval: seeds are resampled with all their episodes, within each"
+    " task. The base policy is one policy, so its interval covers its evaluation episodes only, not its training.",
+    "Violations: the share of episodes whose cost is over the threshold. Catastrophes: the share of episodes whose cost"
+    " is over twice the threshold, or that the simulator ended because the agent fell.",
+    f"Fewer violations (catastrophes): 1 - rate / rate of the reference; negative means more, {NOTHING} that the"
+    f" reference has none. Reward kept: reward / reward of the reference, {NOTHING} where that is not positive.",
+    "Weight 0 is the control: supervised fine-tuning on the preferred trajectories alone.",
+)
+RULE = (
+    "Best weight: the highest mean reward among the weights (0 included) whose upper 95 % limit of the normalised cost"
+    " is at most 1 (with one seed, whose mean is); if there is none, the weight of the lowest mean cost, marked as"
+    " unsafe, or as uncertain where its mean is at most 1."
+)
+RULE_ABOVE = "Best weight: by the rule under the headline table."
+PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."
+PICKED_ON_TUNING = "It is picked on tuning seeds; the episodes reported here are others."
+PICKED_ON_BOTH = "Some are picked on tuning seeds, the others on the reported episodes themselves, which flatters them."
+PUBLISHED_NOTE = (
+    "Published numbers are means over DSRL's three thresholds and its data sets, from other policies and seeds than"
+    " ours: beside ours for orientation, not as a like-for-like comparison. PREFINE's costs were not to be had."
+)
+PUBLISHED_SHORT = "Published: PREFINE's, means over DSRL's three thresholds and its data sets."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry: its text, an interval printed after or below it, and how it is set."""
+
+    text: str
+    interval: str = ""
+    style: Literal["", "safe", "unsafe"] = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's name, and the group that it stands in with its neighbours ("" for none)."""
+
+    name: str
+    group: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of a row; `first` where a new group of rows (a task, a suite) begins."""
+
+    cells: tuple[Cell, ...]
+    first: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table with a caption that says what its numbers mean."""
+
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether several rows share their first cell."""
+        return not all(row.first for row in self.rows)
+
+
+def headline_tables(summary: Summary, compact: bool = False) -> list[Table]:
+    """One row per task at its middle threshold, one table per kind of preferences; compact: for the terminal."""
+    return [_headline(summary, variant, compact) for variant in summary.variants]
+
+
+def all_tables(summary: Summary) -> list[Table]:
+    """Every table in reading order: the story first, the per-weight details last."""
+    tables = headline_tables(summary)
+    for variant in summary.variants:
+        if len(summary.suites):
+            tables.append(_suite_table(summary, variant))
+        tables.append(_published_table(summary, variant))
+    for variant in summary.variants:
+        tables.extend(_detail_tables(summary, variant))
+    return tables
+
+
+def headline_threshold(cells: pd.DataFrame, task: str) -> float:
+    """The task's middle threshold if it has results, else the middle one of those that have."""
+    present = sorted(cells.loc[cells["task"] == task, "threshold"].unique())
+    middle = get_task(task).middle_threshold
+    return middle if middle in present else float(present[len(present) // 2])
+
+
+def task_order(tasks: Iterable[str]) -> list[str]:
+    """These tasks in the benchmark's order, Bullet first."""
+    wanted = set(tasks)
+    return [task for task in TASKS if task in wanted]
+
+
+def headline_sentence(summary: Summary, variant: str) -> str:
+    """The headline in one sentence, counted from the headline table's rows."""
+    rows = [_headline_rows(summary, variant, task) for task in task_order(summary.cells["task"])]
+    best = [row["best"] for row in rows if row["best"] is not None]
+    if not best:
+        return "No fine-tuned policy has been evaluated yet."
+    cuts = [cut for row in best if not math.isnan(cut := row["violation_reduction_vs_base"])]
+    safe = sum(bool(row["safe"]) for row in best)
+    sentence = f"At its best weight the policy is safe (mean normalised cost at most 1) on {safe} of {len(best)} tasks"
+    if cuts:
+        over = sum(cut > 0.6 for cut in cuts)
+        sentence += f"; violations fall by more than 60 % on {over} of the {len(cuts)} tasks whose base policy violates"
+    return f"{sentence}."
+
+
+def preferences(variant: str) -> str:
+    """How the preferred trajectories of a variant came about, for titles."""
+    known = {"best": "the best safe trajectories", "random": "random safe trajectories", "labels": "given labels"}
+    return known.get(variant, variant or "not recorded")
+
+
+def _title(text: str, summary: Summary, variant: str) -> str:
+    return text if len(summary.variants) == 1 else f"{text}; preferred: {preferences(variant)}"
+
+
+def _headline_rows(summary: Summary, variant: str, task: str) -> dict[str, Any]:
+    """The summary rows of one task's headline: base, weight0 and best (None where there is none), and the threshold."""
+    threshold = headline_threshold(summary.cells, task)
+    at = summary.cells[(summary.cells["task"] == task) & (summary.cells["threshold"] == threshold)]
+    ours = at[(at["method"] == PREFINE) & (at["preferred"] == variant)]
+
+    def only(rows: pd.DataFrame) -> pd.Series | None:
+        return rows.iloc[0] if len(rows) else None
+
+    return {
+        "threshold": threshold,
+        "base": only(at[at["method"] == BASE]),
+        "weight0": only(ours[ours["weight"] == 0.0]),
+        "best": only(ours[ours["chosen"]]),
+    }
+
+
+def _headline(summary: Summary, variant: str, compact: bool) -> Table:
+    rows = []
+    for task in task_order(summary.cells["task"]):
+        found = _headline_rows(summary, variant, task)
+        best, published = found["best"], published_scores("PREFINE", [task])[0]
+        cells = [
+            Cell(task),
+            Cell(f"{found['threshold']:g}"),
+            *_headline_scores(found["base"]),
+            *_headline_scores(found["weight0"]),
+        ]
+        cells += [_weight_cell(best, remark=not compact), *_headline_scores(best, intervals=not compact)]
+        cells += [*_gain_cells(best, ["base"]), Cell(_number(published))]
+        rows.append(Row(tuple(cells)))
+    title = _title("Headline: one row per task at its middle cost threshold", summary, variant)
+    caption = f"Preferred trajectories: {preferences(variant)}. {RULE} {_picked_on(summary, variant)} {PUBLISHED_NOTE}"
+    return Table(title, caption, _headline_columns(compact), tuple(rows))
+
+
+def _headline_columns(compact: bool) -> tuple[Column, ...]:
+    names = ("reward", "cost", "viol") if compact else ("Reward", "Cost", "Violations")
+    gains = ("viol", "cat", "kept") if compact else ("Fewer violations", "Fewer catastrophes", "Reward kept")
+    return (
+        Column("task" if compact else "Task", numeric=False),
+        Column("thr" if compact else "Threshold"),
+        *(Column(name, "Base policy") for name in names),
+        *(Column(name, "Weight 0") for name in names),
+        *(Column(name, "Best weight") for name in ("w" if compact else "Weight", *names)),
+        *(Column(name, "Against base") for name in gains),
+        Column("PREFINE" if compact else "PREFINE reward", "Publ." if compact else "Published"),
+    )
+
+
+def _headline_scores(row: pd.Series | None, intervals: bool = False) -> list[Cell]:
+    if row is None:
+        return [Cell(NOTHING)] * 3
+    return [*_score_cells(row, intervals), Cell(_percent(row["violation_rate"]))]
+
+
+def _suite_table(summary: Summary, variant: str) -> Table:
+    columns = (
+        Column("Suite", numeric=False),
+        Column("Policy", numeric=False),
+        *(Column(name, "Mean") for name in ("Reward", "Cost", "Violations", "Catastrophes")),
+        *(Column(name, "IQM") for name in ("Reward", "Cost")),
+        *(Column(name, "Against base") for name in ("Fewer violations", "Fewer catastrophes", "Reward kept")),
+        Column("Safe tasks"),
+        *(Column(name, "Published") for name in ("Reward", "Cost")),
+    )
+    listed = summary.suites[summary.suites["preferred"] == variant]
+    rows, previous = [], ""
+    for _, row in listed.iterrows():
+        scores = [*_score_cells(row), *_rate_cells(row), *_score_cells(row, prefix="iqm_"), *_gain_cells(row, ["base"])]
+        tail = [Cell(f"{row['safe_tasks']}/{row['tasks']}"), *_published_cells(row, row["method"] != PREFINE)]
+        cells = [Cell(row["suite"]), Cell(_policy(row["method"], row["weight"])), *scores, *tail]
+        rows.append(Row(tuple(cells), first=row["suite"] != previous))
+        previous = row["suite"]
+    caption = (
+        "Averages over the benchmark's tasks that have results, each task's thresholds averaged first; tasks weigh the"
+        " same. IQM: interquartile mean over all seeds of all tasks. An average can hide an unsafe task: see the column"
+        f" of safe tasks. {RULE_ABOVE} {_picked_on(summary, variant)} {PUBLISHED_SHORT}"
+    )
+    title = _title(f"Suite averages ({_thresholds(summary)})", summary, variant)
+    return Table(title, caption, columns, tuple(rows))
+
+
+def _thresholds(summary: Summary) -> str:
+    """The thresholds behind the averages, per suite."""
+    parts = []
+    for suite, title in SUITES.items():
+        cells = summary.cells[(summary.cells["suite"] == suite) & summary.cells["task"].isin(BENCHMARK)]
+        if len(cells):
+            parts.append(f"{title} {', '.join(f'{value:g}' for value in sorted(cells['threshold'].unique()))}")
+    return "cost thresholds: " + "; ".join(parts)
+
+
+def _published_table(summary: Summary, variant: str) -> Table:
+    methods = list(published_results()["method"].unique())[::-1]
+    columns = (
+        Column("Task", numeric=False),
+        *(Column(name, "Ours, best weight") for name in ("Thresholds", "Reward", "Cost")),
+        *(Column(name, "Published reward / cost") for name in methods),
+    )
+    ours = summary.cells[(summary.cells["preferred"] == variant) & summary.cells["chosen"]]
+    rows = []
+    for task in task_order(summary.cells["task"]):
+        mine = ours[ours["task"] == task].sort_values("threshold")
+        means = mine[["normalized_reward", "normalized_cost"]].mean()
+        thresholds = ", ".join(f"{value:g}" for value in mine["threshold"])
+        cells = [Cell(task), Cell(thresholds or NOTHING), *_pair(means.iloc[0], means.iloc[1])]
+        cells += [_joint(*published_scores(method, [task])) for method in methods]
+        rows.append(Row(tuple(cells)))
+    ours_note = f"Ours: the mean over the thresholds listed, each at its best weight. {_picked_on(summary, variant)}"
+    return Table(
+        _title("Beside the published numbers", summary, variant), f"{ours_note} {PUBLISHED_NOTE}", columns, tuple(rows)
+    )
+
+
+def _detail_tables(summary: Summary, variant: str) -> list[Table]:
+    """Every weight and baseline, one table per suite and threshold."""
+    cells = summary.cells[summary.cells["preferred"].isin([variant, ""])]
+    tables = []
+    for (suite, threshold), group in cells.groupby(["suite", "threshold"]):
+        title = _title(f"{SUITES[suite]}, cost threshold {threshold:g}", summary, variant)
+        caption = (
+            f"All rows at cost threshold {threshold:g} per episode; preferred trajectories: {preferences(variant)}."
+            f" {STAR} the highest reward among the safe of a task; {CHOSEN} the best weight."
+            f" {_picked_on(summary, variant)} {PUBLISHED_SHORT}"
+        )
+        tables.append(Table(title, caption, _detail_columns(), tuple(_detail_rows(group))))
+    return tables
+
+
+def _detail_columns() -> tuple[Column, ...]:
+    gains = ("Fewer violations", "Fewer catastrophes", "Reward kept")
+    return (
+        Column("Task", numeric=False),
+        Column("Policy", numeric=False),
+        *(Column(name) for name in ("Reward", "Cost", "Violations", "Catastrophes")),
+        *(Column(name, "Against base") for name in gains),
+        *(Column(name, "Against weight 0") for name in gains),
+        *(Column(name, "Published") for name in ("Reward", "Cost")),
+        Column("Seeds x episodes"),
+    )
+
+
+def _detail_rows(cells: pd.DataFrame) -> Iterable[Row]:
+    order = {BASE: 0, PREFINE: 1}
+    for task in task_order(cells["task"]):
+        rows = [row for _, row in cells[cells["task"] == task].iterrows()]
+        rows.sort(key=lambda row: (order.get(row["method"], 2), row["method"], row["weight"]))
+        for position, row in enumerate(rows):
+            mark = f" {STAR}" * bool(row["best_safe"]) + f" {CHOSEN}" * bool(row["chosen"])
+            yield Row(
+                (
+                    Cell(task),
+                    Cell(_policy(row["method"], row["weight"]) + mark),
+                    *_score_cells(row),
+                    *_rate_cells(row),
+                    *_gain_cells(row, ["base", "weight0"]),
+                    *_published_cells(row, row["method"] != PREFINE or row["chosen"]),
+                    Cell(_counts(row)),
+                ),
+                first=position == 0,
+            )
+
+
+def _picked_on(summary: Summary, variant: str) -> str:
+    """On which episodes the best weights were picked."""
+    picked = set(summary.choices.loc[summary.choices["preferred"] == variant, "picked_on"])
+    if TUNING not in picked:
+        return PICKED_ON_REPORTED if picked else ""
+    return PICKED_ON_TUNING if picked == {TUNING} else PICKED_ON_BOTH
+
+
+def _policy(method: str, weight: float) -> str:
+    if method in (BASE, BEST):
+        return "base policy" if method == BASE else BEST
+    if method == PREFINE:
+        return f"weight {weight:g}"
+    return method if math.isnan(weight) else f"{method}, weight {weight:g}"
+
+
+def _weight_cell(row: pd.Series | None, remark: bool) -> Cell:
+    if row is None:
+        return Cell(NOTHING)
+    doubt = " (unsafe)" if not row["safe"] else " (uncertain)" if row["normalized_cost_high"] > 1.0 else ""
+    return Cell(f"{row['weight']:g}{doubt if remark else ''}", style=_style(row["normalized_cost"]))
+
+
+def _score_cells(row: pd.Series, intervals: bool = True, prefix: str = "") -> list[Cell]:
+    """Reward and cost, set by whether the mean normalised cost is safe."""
+    style = _style(row[f"{prefix}normalized_cost"])
+    return [
+        Cell(_number(row[name]), _interval(row[f"{name}_low"], row[f"{name}_high"]) if intervals else "", style)
+        for name in (f"{prefix}normalized_reward", f"{prefix}normalized_cost")
+    ]
+
+
+def _rate_cells(row: pd.Series) -> list[Cell]:
+    return [Cell(_percent(row["violation_rate"])), Cell(_percent(row["catastrophe_rate"]))]
+
+
+def _gain_cells(row: pd.Series | None, references: list[str]) -> list[Cell]:
+    """What was gained and kept against each reference; nothing for the references themselves."""
+    names = ("violation_reduction", "catastrophe_reduction", "reward_kept")
+    cells = []
+    for reference in references:
+        if row is None or row["method"] == BASE or (reference == "weight0" and row["weight"] == 0.0):
+            cells += [Cell(NOTHING)] * len(names)
+        else:
+            cells += [Cell(_percent(row[f"{name}_vs_{reference}"])) for name in names]
+    return cells
+
+
+def _published_cells(row: pd.Series, shown: bool) -> list[Cell]:
+    return _pair(row["published_reward"], row["published_cost"]) if shown else [Cell(NOTHING)] * 2
+
+
+def _pair(reward: float, cost: float) -> list[Cell]:
+    return [Cell(_number(reward), style=_style(cost)), Cell(_number(cost), style=_style(cost))]
+
+
+def _joint(reward: float, cost: float) -> Cell:
+    return Cell(NOTHING if math.isnan(reward) else f"{_number(reward)} / {_number(cost)}", style=_style(cost))
+
+
+def _style(cost: float) -> Literal["", "safe", "unsafe"]:
+    return "" if math.isnan(cost) else "safe" if cost <= 1.0 else "unsafe"
+
+
+def _counts(row: pd.Series) -> str:
+    low, high = row["episodes_per_seed_min"], row["episodes_per_seed_max"]
+    return f"{row['seeds']} x {low}" if low == high else f"{row['seeds']} x {low} to {high}"
+
+
+def _number(value: float) -> str:
+    return NOTHING if math.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
+
+
+def _percent(share: float) -> str:
+    return NOTHING if math.isnan(share) else f"{round(100 * share)}%"
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"[{_number(low)}, {_number(high)}]"
