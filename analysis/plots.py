@@ -69,7 +69,7 @@ def _save_variant(summary: Summary, curves: pd.DataFrame, variant: str, folder: 
     told = f"Preferred: {preferences(variant)}."
     front = f"Reward against cost over the weights; bars: 95 % intervals; shaded: safe; ring: the best weight. {told}"
     yield _save(front_page(summary, variant, colors), folder / f"fronts{suffix}.png", f"All tasks. {front}")
-    saved = f"What is saved of the base policy's violations and catastrophes; the dotted line is at 60 %. {told}"
+    saved = f"Violations and catastrophes avoided, as a share of the base policy's; dotted: 60 %. {told}"
     yield _save(reductions(summary, variant, colors), folder / f"reductions{suffix}.png", saved)
     for task in tasks:
         figure = task_fronts(summary, variant, task, colors)
@@ -174,19 +174,21 @@ def panel_grid(
     """
     columns = min(columns, count)
     lines = -(-count // columns)
-    left, gap, line_gap, top = 0.75, 0.5, 0.6, 0.3 + head
-    width = left + columns * size[0] + (columns - 1) * gap + 0.15
-    per_line = min(len(handles), max(3, int(width / 1.2)))
-    legend = 0.24 * -(-len(handles) // per_line) + 0.1
+    left, right, gap, line_gap, top = 0.75, 0.2, 0.5, 0.6, 0.3 + head
+    width = left + columns * size[0] + (columns - 1) * gap + right
+    legend_lines = -(-len(handles) // max(3, int(width / 1.2)))
+    legend = 0.24 * legend_lines + 0.1
     height = top + lines * size[1] + (lines - 1) * line_gap + 0.6 + legend
     figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(left / width, (0.6 + legend) / height, 1 - 0.15 / width, 1 - top / height)
+    figure.subplots_adjust(left / width, (0.6 + legend) / height, 1 - right / width, 1 - top / height)
     figure.subplots_adjust(wspace=gap / size[0], hspace=line_gap / size[1])
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid[count:]:
         axes.remove()
     figure.supxlabel(label, fontsize=10, y=(legend + 0.1) / height, va="bottom")
-    figure.legend(handles=handles, loc="lower center", ncols=per_line, frameon=False, fontsize=9)
+    figure.legend(
+        handles=handles, loc="lower center", ncols=-(-len(handles) // legend_lines), frameon=False, fontsize=9
+    )
     return figure, list(grid[:count])
 
 

@@ -45,7 +45,7 @@ def to_latex(table: Table) -> str:
     body = "\n".join(lines)
     return (
         f"\\begin{{table*}}[p]\n\\centering\n\\caption{{{_latex(table.title)}. {_latex(table.caption)}}}\n"
-        f"\\resizebox{{\\textwidth}}{{!}}{{%\n\\begin{{tabular}}{{{spec}}}\n\\toprule\n{body}\n"
+        f"\\setlength{{\\tabcolsep}}{{3pt}}\n\\resizebox{{\\textwidth}}{{!}}{{%\n\\begin{{tabular}}{{{spec}}}\n\\toprule\n{body}\n"
         "\\bottomrule\n\\end{tabular}}\n\\end{table*}\n"
     )
 
@@ -112,7 +112,13 @@ def _latex_head(columns: tuple[Column, ...]) -> Iterator[str]:
             if name:
                 yield f"\\cmidrule(lr){{{start}-{start + len(members) - 1}}}"
             start += len(members)
-    yield " & ".join(_latex(column.name) for column in columns) + r" \\"
+    yield " & ".join(_latex_name(column) for column in columns) + r" \\"
+
+
+def _latex_name(column: Column) -> str:
+    """One word to a line, so that columns of numbers stay narrow."""
+    side = "r" if column.numeric else "l"
+    return rf"\shortstack[{side}]{{" + _latex(column.name).replace(" ", r"\\") + "}"
 
 
 def _text_groups(columns: tuple[Column, ...], widths: list[int]) -> str:

@@ -108,7 +108,8 @@ def _choices(tested: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
         for key, group in rows[rows["method"] == PREFINE].assign(picked_on=split).groupby(on):
             picked[key] = choose_weight(group)
     columns = [*on, "weight", "picked_on"]
-    return pd.DataFrame([picked[key] for key in sorted(picked)], columns=columns).reset_index(drop=True)
+    choices = pd.DataFrame([picked[key] for key in sorted(picked)], columns=columns).reset_index(drop=True)
+    return choices.astype({"threshold": float, "weight": float})  # also where nothing was chosen
 
 
 def _add_references(cells: pd.DataFrame) -> pd.DataFrame:

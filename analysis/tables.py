@@ -129,8 +129,8 @@ def headline_sentence(summary: Summary, variant: str) -> str:
     sentence = f"At its best weight the policy is safe (mean normalised cost at most 1) on {safe} of {len(best)} tasks"
     if cuts:
         over = sum(cut > 0.6 for cut in cuts)
-        sentence += f"; violations fall by more than 60 % on {over} of the {len(cuts)} tasks whose base policy violates"
-    return f"{sentence}."
+        sentence += f"; violations fall by more than 60% on {over} of the {len(cuts)} tasks whose base policy violates"
+    return f"{sentence}." if len(summary.variants) == 1 else f"Preferred, {preferences(variant)}: {sentence}."
 
 
 def preferences(variant: str) -> str:

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.render import header_groups, to_latex, to_markdown, to_text
+from analysis.rows import load_results
+from analysis.summary import Summary, summarize
+from analysis.tables import Cell, Column, Row, Table, all_tables, headline_sentence, headline_tables
+from tests.analysis.synthetic import synthetic_episodes, write_results
+
+SMALL = Table(
+    title="A & B",
+    caption="All of it, 95 %.",
+    columns=(
+        Column("Task", numeric=False),
+        Column("Policy", numeric=False),
+        Column("Reward", "Ours"),
+        Column("Cost", "Ours"),
+    ),
+    rows=(
+        Row((Cell("CarRun"), Cell("weight 1 ★ †"), Cell("0.50", "[0.40, 0.60]", "safe"), Cell("0.90", "", "safe"))),
+        Row((Cell("CarRun"), Cell("weight 0"), Cell("-0.25", "", "unsafe"), Cell("\u2013", "", ""))),
+    ),
+)
+SMALL = Table(SMALL.title, SMALL.caption, SMALL.columns, (SMALL.rows[0], Row(SMALL.rows[1].cells, first=False)))
+
+
+def summary_of(folder: Path, rows: pd.DataFrame) -> Summary:
+    return summarize(load_results(write_results(folder, rows)))
+
+
+def text_of(tables: list[Table], title: str) -> str:
+    return next(to_markdown(table) for table in tables if table.title.startswith(title))
+
+
+def line_of(markdown: str, *starts: str) -> list[str]:
+    """The cells of the first line that has these texts in its first columns."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line[:1] == "|"]
+    return next(
+        cells for cells in lines if all(cell.startswith(start) for cell, start in zip(cells, starts, strict=False))
+    )
+
+
+def test_markdown_by_hand():
+    assert to_markdown(SMALL).splitlines() == [
+        "## A & B",
+        "",
+        "| Task   | Policy       |          Ours: Reward | Ours: Cost |",
+        "| ------ | ------------ | --------------------: | ---------: |",
+        "| CarRun | weight 1 ★ † | **0.50** [0.40, 0.60] |   **0.90** |",
+        "|        | weight 0     |               *-0.25* |          \u2013 |",
+        "",
+        "All of it, 95 %.",
+    ]
+
+
+def test_latex_by_hand():
+    latex = to_latex(SMALL)
+    assert r"\caption{A \& B. All of it, 95 \%.}" in latex
+    assert r"\multicolumn{2}{c}{Ours}" in latex
+    assert r"CarRun & weight 1 $\star$ $\dagger$ & \textbf{0.50} {\scriptsize [0.40, 0.60]} & \textbf{0.90} \\" in latex
+    assert r" & weight 0 & \textcolor{gray}{$-$0.25} & -- \\" in latex
+    assert latex.count("{") == latex.count("}")
+
+
+def test_text_by_hand():
+    lines = to_text(SMALL).splitlines()
+    assert lines[1].split() == ["Task", "Policy", "Reward", "Cost"]
+    assert lines[-1].split() == ["weight", "0", "-0.25!", "-"]
+    assert "Ours" in lines[0]
+
+
+def test_columns_without_a_group_stand_alone():
+    groups = header_groups(SMALL.columns)
+    assert [(name, len(columns)) for name, columns in groups] == [("", 1), ("", 1), ("Ours", 2)]
+
+
+def test_headline_reads_one_row_per_task_with_its_threshold(tmp_path: Path):
+    summary = summary_of(tmp_path, synthetic_episodes(levels=(0, 1, 2), seeds=2, episodes=2))
+    (table,) = headline_tables(summary)
+    assert len(table.rows) == 10
+    thresholds = {row.cells[0].text: row.cells[1].text for row in table.rows}
+    assert thresholds["BallRun"] == "20"
+    assert thresholds["HopperVelocity"] == "40"
+    for words in ("Best weight: the highest mean reward", "picked on the reported episodes", "three thresholds"):
+        assert words in table.caption
+
+
+def test_tables_come_headline_first_and_name_their_threshold(tmp_path: Path):
+    summary = summary_of(tmp_path, synthetic_episodes(levels=(0, 2), seeds=2, episodes=2))
+    assert [table.title for table in all_tables(summary)] == [
+        "Headline: one row per task at its middle cost threshold",
+        "Suite averages (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
+        "Beside the published numbers",
+        "Bullet, cost threshold 10",
+        "Bullet, cost threshold 40",
+        "Safety-Gymnasium, cost threshold 20",
+        "Safety-Gymnasium, cost threshold 80",
+    ]
+
+
+def test_details_mark_safe_unsafe_best_and_published(tmp_path: Path, two_tasks: pd.DataFrame):
+    summary = summary_of(tmp_path, two_tasks)
+    details = text_of(all_tables(summary), "Bullet, cost threshold 20")
+    base, best = line_of(details, "BallRun", "base policy"), line_of(details, "", "weight 5 ★ †")
+    assert base[3].startswith("*4.78* [")  # cost, unsafe
+    assert base[6:12] == ["\u2013"] * 6  # nothing is gained against itself
+    assert best[2].startswith("**0.49** [")
+    assert best[3].startswith("**0.61** [")
+    assert best[4:7] == ["0%", "0%", "100%"]
+    assert best[12:] == ["0.41", "\u2013", "3 x 5"]  # published reward, no published cost
+    assert line_of(details, "", "weight 0")[12] == "\u2013"
+
+
+def test_a_doubtful_best_weight_is_called_so(tmp_path: Path, two_tasks: pd.DataFrame):
+    ours = two_tasks["method"] == "prefine"
+    unsafe = two_tasks.assign(cost=two_tasks["cost"].where(~ours, 45.0))
+    uncertain = two_tasks.assign(cost=two_tasks["cost"].where(~ours, 9.0 + 11.0 * two_tasks["seed"]))
+    for rows, weight in ((unsafe, "*0 (unsafe)*"), (uncertain, "**0 (uncertain)**")):
+        headline = text_of(all_tables(summary_of(tmp_path, rows)), "Headline")
+        assert line_of(headline, "BallRun")[8] == weight
+
+
+def test_published_numbers_stand_in_columns_of_their_own(tmp_path: Path, two_tasks: pd.DataFrame):
+    table = text_of(all_tables(summary_of(tmp_path, two_tasks)), "Beside the published")
+    head, ball = line_of(table, "Task"), line_of(table, "BallRun")
+    published = dict(zip(head[4:], ball[4:], strict=True))
+    assert published["Published reward / cost: PREFINE"] == "0.41 / \u2013"
+    assert published["Published reward / cost: TraC"] == "**0.27 / 0.49**"
+    assert published["Published reward / cost: BC-All"] == "*0.60 / 5.08*"
+
+
+def test_a_baseline_has_its_own_rows_and_published_numbers(tmp_path: Path, two_tasks: pd.DataFrame):
+    cloned = two_tasks[two_tasks["weight"] == 1.0].assign(method="bc-safe", weight=np.nan, preferred="")
+    summary = summary_of(tmp_path, pd.concat([two_tasks, cloned]))
+    details = text_of(all_tables(summary), "Bullet, cost threshold 20")
+    assert line_of(details, "", "bc-safe")[12:14] == ["*0.27*", "*1.46*"]
+    assert summary.variants == ("best",)
+    assert not summary.cells.loc[summary.cells["method"] == "bc-safe", "chosen"].any()
+
+
+def test_kinds_of_preferences_are_reported_apart(tmp_path: Path):
+    rows = synthetic_episodes(tasks=("BallRun",), preferred=("best", "random"))
+    titles = [table.title for table in all_tables(summary_of(tmp_path, rows))]
+    for start in ("Headline", "Suite", "Beside", "Bullet, cost threshold 20"):
+        told = [title for title in titles if title.startswith(start)]
+        assert [title.split("preferred: ")[1].split(" ")[0] for title in told] == ["the", "random"]
+
+
+def test_headline_sentence_counts_by_hand(tmp_path: Path, two_tasks: pd.DataFrame):
+    assert headline_sentence(summary_of(tmp_path, two_tasks), "best") == (
+        "At its best weight the policy is safe (mean normalised cost at most 1) on 2 of 2 tasks; violations fall by"
+        " more than 60% on 2 of the 2 tasks whose base policy violates."
+    )
+    harmless = two_tasks.assign(cost=two_tasks["cost"].where(two_tasks["task"] == "BallRun", 0.0))
+    assert "on 1 of the 1 tasks" in headline_sentence(summary_of(tmp_path, harmless), "best")
+
+
+@pytest.mark.parametrize("missing", ["base", "control", "fine-tuned", "seeds"])
+def test_partial_results_leave_dashes(tmp_path: Path, two_tasks: pd.DataFrame, missing: str):
+    keep = {
+        "base": two_tasks["method"] != "base",
+        "control": two_tasks["weight"] != 0.0,
+        "fine-tuned": two_tasks["method"] == "base",
+        "seeds": (two_tasks["seed"] == 0) | (two_tasks["task"] == "BallRun"),
+    }[missing]
+    headline = text_of(all_tables(summary_of(tmp_path, two_tasks[keep])), "Headline")
+    cells = line_of(headline, "HopperVelocity")
+    blank = {position for position, cell in enumerate(cells) if cell == "\u2013"}
+    gains = {12, 13, 14}
+    expected = {
+        "base": {2, 3, 4} | gains,
+        "control": {5, 6, 7},
+        "fine-tuned": {5, 6, 7, 8, 9, 10, 11} | gains,
+        "seeds": set(),
+    }[missing]
+    assert blank == expected
+    assert ("[" in cells[9]) == (missing in ("base", "control"))
