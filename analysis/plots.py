@@ -257,7 +257,8 @@ def _set_cost_axis(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(1.0, color=INK, linestyle="--", linewidth=1.0, zorder=1)
     if most > 3.0:
         axes.set_xscale("symlog", linthresh=1.0, linscale=1.0)
-        ticks = [tick for tick in (0, 0.5, 1, 2, 5, 10, 20, 50, 100) if tick <= most * 1.9]
+        steps = (0, 0.5, 1, 2, 5, 10, 20) if most < 20.0 else (0, 1, 10, 100)
+        ticks = [tick for tick in steps if tick <= most * 1.9]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.set_xticks([], minor=True)
     axes.set_xlim(-0.08, max(1.25, most * (1.9 if most > 3.0 else 1.15)))
