@@ -1,0 +1,97 @@
+"""How each task is pretrained: sizes, schedules, and the quantities that its cost limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefine_ray.tasks import Task, get_task
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A quantity of the observation that the task's cost limits, e.g. the forward speed.
+
+    The cost itself is 0 or 1 per step and says nothing of how far the limit is; this does, and so gives the
+    penalty a slope.
+    """
+
+    columns: tuple[int, ...]  # of the observation
+    limit: float  # in units of the observation: beyond it a step costs 1
+    reduce: Literal["norm", "largest"] = "norm"
+    width: float = 1.0  # share of the limit that counts as one unit of excess
+
+    def excess(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far beyond the limit (negative: within it), in units of `width`. [..., obs_dim] -> [...]."""
+        part = observations[..., list(self.columns)].astype(np.float64)
+        size = np.linalg.norm(part, axis=-1) if self.reduce == "norm" else part.max(axis=-1)
+        return (size / self.limit - 1.0) / self.width
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of one task's pretraining."""
+
+    steps: int  # environment steps in all
+    limits: tuple[Limit, ...]
+    num_envs: int = 32  # copies stepped together
+    rollout_length: int = 256  # steps of each copy per iteration
+    reward_share: float = 0.3  # share of the steps for phase 1 (reward only)
+    gamma: float = 0.99
+    learning_rate: float = 3e-4
+    entropy: float = 0.0
+    epochs: int = 8
+    minibatch: int = 1024
+    slope: float = 3.0  # penalty per unit of excess over the cap, in units of the base's reward per step
+    cost_weight: float = 0.5  # penalty per unit of cost, same unit
+    cap_rate: float = 0.015  # how fast the cap moves, per iteration
+
+    def excess(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The largest excess over the task's limits. [..., obs_dim] -> [...]."""
+        return np.max([limit.excess(observations) for limit in self.limits], axis=0)
+
+
+def _speed(column: int, task: str) -> tuple[Limit, ...]:
+    """The forward speed is one column of the observation."""
+    threshold = get_task(task).velocity_threshold
+    assert threshold is not None
+    return (Limit((column,), threshold),)
+
+
+def _run(speed_limit: float, speed_columns: tuple[int, int], speed_scale: float) -> tuple[Limit, ...]:
+    """Bullet Run: speed in the plane, and a corridor |y| < 2 (observed as 0.1 y)."""
+    return (Limit(speed_columns, speed_limit * speed_scale), Limit((1,), 0.2))
+
+
+_CIRCLE = (Limit((0,), 0.6),)  # |x| < 6, observed as 0.1 x
+# Lidar of the hazards: 1 - distance / 3 of the nearest one in each direction; a hazard's radius is 0.2.
+_HAZARD = (Limit(tuple(range(40, 56)), 0.9333, "largest", width=0.1),)
+
+
+def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, reward_share: float = 0.3) -> Recipe:
+    """Where a simulator step costs more than learning from it: smaller batches, more updates on each."""
+    return Recipe(steps, limits, 16, rollout_length, reward_share, epochs=10, minibatch=512, cap_rate=0.03)
+
+
+RECIPES: dict[str, Recipe] = {
+    "CarRun": _slow(600_000, _run(1.5, (2, 3), 1.0), 200),
+    "BallRun": Recipe(2_000_000, _run(2.5, (2, 3), 0.2), rollout_length=100, reward_share=0.1, cap_rate=0.02),
+    "DroneRun": Recipe(1_500_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.03),
+    "BallCircle": Recipe(1_500_000, _CIRCLE, rollout_length=200, cap_rate=0.03),
+    "CarCircle": _slow(800_000, _CIRCLE, 300),
+    "AntVelocity": Recipe(3_000_000, (Limit((13, 14), 2.6222),), rollout_length=128),
+    "HalfCheetahVelocity": Recipe(5_000_000, _speed(8, "HalfCheetahVelocity")),
+    "HopperVelocity": Recipe(3_000_000, _speed(5, "HopperVelocity"), rollout_length=128),
+    "SwimmerVelocity": Recipe(4_000_000, _speed(3, "SwimmerVelocity"), gamma=0.999),
+    "CarGoal1": _slow(1_500_000, _HAZARD, 250, reward_share=0.2),
+    "CarGoal2": _slow(1_500_000, _HAZARD, 250, reward_share=0.2),
+    "Walker2dVelocity": Recipe(4_000_000, _speed(8, "Walker2dVelocity")),
+}
+
+
+def recipe_for(task: str | Task) -> Recipe:
+    """The recipe of a task."""
+    return RECIPES[get_task(task).name]
