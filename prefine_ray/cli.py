@@ -85,6 +85,9 @@ def _add_data_commands(add: _Commands) -> None:
     _task(parser)
     _data_directory(parser)
     _address(parser)
+    parser.add_argument(
+        "--behaviours", default="zoo", metavar="DIR", help="a ladder of `prefine pretrain` (default: zoo)"
+    )
     parser.add_argument("--episodes", type=int, default=300, metavar="N", help="episodes (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data (default: %(default)s)")
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
@@ -121,6 +124,17 @@ def _add_policy_commands(add: _Commands) -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/<task>")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="sampling actors (default: in-process)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser = add(
+        "clone",
+        commands.clone,
+        "make a base policy: the clone of a data set's episodes of the highest return",
+        "prefine clone --task BallRun --output base.safetensors",
+    )
+    _task(parser)
+    _data_directory(parser)
+    parser.add_argument("--data", metavar="FILE", help="a DSRL-schema file (default: the collected one)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the policy file to write")
     parser = add(
         "finetune",
         commands.finetune,

@@ -39,13 +39,18 @@ class Behaviour:
     mean_cost: float
 
 
-def behaviours(task: Task, directory: Path = ZOO) -> list[Behaviour]:
-    """The shipped behaviours of a task that stay inside the DSRL envelope on average.
+def behaviours(task: Task, source: str) -> list[Behaviour]:
+    """The behaviours of a task that stay inside the DSRL envelope on average.
+
+    Args:
+        task: the task.
+        source: "zoo", the shipped ones; or the ladder folder of `prefine pretrain`, in which {task} stands for its
+            name.
 
     Raises:
         NoBehavioursError: there is no manifest, or none of its policies is inside.
     """
-    manifest = directory / task.name / "manifest.json"
+    manifest = (ZOO / task.name if source == "zoo" else Path(source.format(task=task.name))) / "manifest.json"
     if not manifest.is_file():
         raise NoBehavioursError(
             f"{manifest}: no behaviour policies for {task.name}; make them with `prefine pretrain --task {task.name}`, "

@@ -61,7 +61,7 @@ def collect(options: Options) -> None:
     cluster.connect(options.address)
     plan = cluster.plan_resources(ResourceConfig(rollout_actors=options.actors), counterfactual_actors=False)
     actors = start_rollout_actors(plan.rollout_actors, cluster.ROLLOUT_CPUS)
-    config = DataConfig(episodes=options.episodes, seed=options.seed)
+    config = DataConfig(source=options.behaviours, episodes=options.episodes, seed=options.seed)
     print(run(task, config, options.data_dir, actors).path)
 
 
@@ -86,6 +86,10 @@ def data_describe(options: Options) -> None:
         print(f"\nScatter: {options.plot}")
 
 
+def _data_file(options: Options) -> Path:
+    return Path(options.data) if options.data else _collected_file(get_task(options.task).name, options.data_dir)
+
+
 def _collected_file(task: str, directory: Path) -> Path:
     from prefine_ray.trajectories import TrajectoryFileError
 
@@ -102,6 +106,22 @@ def pretrain(options: Options) -> None:
     task = get_task(options.task)
     output = options.output or Path("runs") / task.name
     print(run(task, output, options.steps, options.seed, options.workers, options.resume))
+
+
+def clone(options: Options) -> None:
+    """Clones a base policy."""
+    from tqdm import tqdm
+
+    from prefine_ray.base import clone_base
+    from prefine_ray.baselines.bc import BCConfig
+    from prefine_ray.policy import save_policy
+
+    task, config = get_task(options.task), BCConfig()
+    data = _data_file(options)
+    with tqdm(total=config.steps, desc=f"clone {task.name}", unit="step") as bar:
+        policy, header = clone_base(task, data, options.seed, config, lambda step: bar.update())
+    save_policy(policy, options.output, header)
+    print(options.output)
 
 
 def finetune(options: Options) -> None:
@@ -139,7 +159,7 @@ def _finetune_job(options: Options) -> FineTuneJob:
     if options.labels:
         preferences = config.preferences.model_copy(update={"labels": options.labels})
         config = config.model_copy(update={"preferences": preferences, "preferred": ("labels",)})
-    data = Path(options.data) if options.data else _collected_file(task.name, options.data_dir)
+    data = _data_file(options)
     base = base_policy(task, config.base)
     inputs = TaskInputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))
     cells = [cell for cell in make_cells(config, {task.name: inputs}) if cell.weight == options.weight]
@@ -241,7 +261,7 @@ def _show_report(folders: list[Path]) -> None:
 
     paths = make_report(folders)
     print(console_table(folders))
-    print(f"\nTables: {paths.tables}\nPlots:  {paths.plots}\nReport: {paths.html}")
+    print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.markdown.parent.parent / 'plots'}\nReport: {paths.page}")
 
 
 def status(options: Options) -> None:

@@ -30,9 +30,11 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Where the trajectories come from."""
 
-    source: str = "zoo"  # zoo: rolled out from the shipped behaviours; dsrl: the published files; or a path with {task}
-    episodes: Positive = 300  # zoo only: episodes per task
-    seed: int = 0  # zoo only
+    # zoo: rolled out from the shipped behaviours; dsrl: the published files; a ladder folder of `prefine pretrain`;
+    # or a DSRL-schema file. In paths {task} stands for the task's name.
+    source: str = "zoo"
+    episodes: Positive = 300  # where they are rolled out: episodes per task
+    seed: int = 0  # of the rollouts
 
 
 class PreferenceConfig(_Section):

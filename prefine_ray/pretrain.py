@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from prefine_ray.files import write_text
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, save_policy
-from prefine_ray.pretrain_ladder import Snapshot, evaluate_snapshots, plane_point, select_ladder
+from prefine_ray.pretrain_ladder import Snapshot, make_ladder, plane_point
 from prefine_ray.pretrain_ppo import Penalty, VectorPPO, build_algorithm
 from prefine_ray.pretrain_recipes import Recipe, recipe_for
 from prefine_ray.tasks import Task, get_task
@@ -35,6 +35,7 @@ from prefine_ray.tasks import Task, get_task
 SNAPSHOT_SPACING = (1 / 200, 1 / 40)  # share of the steps: at least, at most
 CHECKPOINT_SECONDS = 60.0
 CAP_RANGE = (-0.6, 20.0)  # in the units of `Recipe.excess`
+GAIN_BEGINS = -0.3  # at this cap the penalty begins to grow
 LARGEST_GAIN = 100.0
 LOWEST_LIMIT = 0.25  # of the strictest threshold: the last limit on the episode cost
 
@@ -179,10 +180,10 @@ class _Run:
         self._steer(float(error))
 
     def _steer(self, error: float) -> None:
-        """Moves the cap against `error` (-1 to 1); once it is at the limit, the penalty grows as well."""
+        """Moves the cap against `error` (-1 to 1); once it is well within the limit, the penalty grows as well."""
         progress, rate = self.progress, self.recipe.cap_rate
-        if (error > 0 and progress.cap <= 0) or (error < 0 and progress.gain > 1):
-            progress.gain = float(np.clip(progress.gain * np.exp(rate * error), 1.0, LARGEST_GAIN))
+        if (error > 0 and progress.cap <= GAIN_BEGINS) or (error < 0 and progress.gain > 1):
+            progress.gain = float(np.clip(progress.gain * np.exp(0.5 * rate * error), 1.0, LARGEST_GAIN))
         if error > 0 or progress.gain <= 1:
             progress.cap = float(np.clip(progress.cap - rate * error * max(0.5, progress.cap), *CAP_RANGE))
 
@@ -235,13 +236,12 @@ class _Run:
 
     def _make_ladder(self) -> Path:
         """Copies the chosen snapshots to `ladder/`, scored on fresh episodes, with a manifest."""
-        chosen = select_ladder(self.task, self.progress.snapshots)
         folder = self.folder / "ladder"
         shutil.rmtree(folder, ignore_errors=True)
-        entries = evaluate_snapshots(self.task, self.folder / "snapshots", chosen, folder)
+        entries = make_ladder(self.task, self.folder / "snapshots", self.progress.snapshots, folder)
         manifest: dict[str, Any] = {
             "task": self.task.name,
-            "command": chosen[0].made_by["command"],
+            "command": self._command(),
             "seed": self.progress.seed,
             "steps": self.progress.steps,
             "wall_seconds": round(self.progress.wall_seconds, 1),
@@ -255,13 +255,15 @@ class _Run:
 def cost_limit(task: Task, first_cost: float, progress: float) -> float:
     """The limit on the episode cost at this share of phase 2.
 
-    It falls geometrically: to the data sets' `cost_max` in the first fifth (from the cost that the base has), and
-    from there to a quarter of the strictest threshold at four fifths, where it stays.
+    It falls geometrically: from the base's cost to the data sets' `cost_max` in the first fifth, if that is lower,
+    and from there to a quarter of the strictest threshold at four fifths, where it stays.
     """
-    top, lowest = task.cost_max, LOWEST_LIMIT * task.thresholds[0]
-    if progress < 0.2:
-        return top * max(first_cost / top, 1.0) ** (1.0 - progress / 0.2)
-    return float(top * (lowest / top) ** min(1.0, (progress - 0.2) / 0.6))
+    lowest = LOWEST_LIMIT * task.thresholds[0]
+    top = float(np.clip(first_cost, lowest, task.cost_max))
+    if progress < 0.2 and first_cost > top:
+        return top * (first_cost / top) ** (1.0 - progress / 0.2)
+    begin = 0.2 if first_cost > top else 0.0
+    return float(top * (lowest / top) ** np.clip((progress - begin) / (0.8 - begin), 0.0, 1.0))
 
 
 @contextmanager

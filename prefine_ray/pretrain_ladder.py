@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from prefine_ray.policy import GaussianPolicy, load_policy, save_policy
+from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy, save_policy
 from prefine_ray.simulators.vector import VectorStepper
 from prefine_ray.tasks import FloatOrArray, Task
 
 LADDER_SIZE = 12
-EVALUATION_EPISODES = 16
+EVALUATION_EPISODES = 10
 ENVELOPE = 1.05  # normalised reward up to which the data sets reach, about
 FIRST_EVALUATION_SEED = 2**32 - 2**20  # above the seeds that training uses
 
@@ -70,27 +71,24 @@ def _best(returns: NDArray[np.float64], allowed: NDArray[np.bool_]) -> int:
     return int(np.where(allowed, returns, -np.inf).argmax()) if allowed.any() else -1
 
 
-def evaluate_snapshots(task: Task, source: Path, snapshots: list[Snapshot], target: Path) -> list[dict[str, Any]]:
-    """Scores snapshots on fresh episodes and writes them to `target`; the entries of the manifest.
+def make_ladder(task: Task, source: Path, snapshots: list[Snapshot], target: Path) -> list[dict[str, Any]]:
+    """Scores snapshots on fresh episodes and writes the chosen ones to `target`; the entries of the manifest.
 
     Scores: "return" and "cost" with exploration noise, "deterministic_return" and "deterministic_cost" without.
     """
     stepper = VectorStepper(task, EVALUATION_EPISODES)
+    scored = []
+    for snapshot in tqdm(snapshots, desc="scoring", unit="policy", mininterval=2.0):
+        returns, cost = mean_episode(stepper, load_policy(source / snapshot.name), deterministic=False)
+        scores = {"return": returns, "cost": cost, "normalized_reward": float(task.normalized_reward(returns))}
+        scored.append(replace(snapshot, scores=scores))
     entries = []
-    for snapshot in snapshots:
+    for snapshot in select_ladder(task, scored):
         policy = load_policy(source / snapshot.name)
-        noisy, exact = (mean_episode(stepper, policy, deterministic) for deterministic in (False, True))
-        scores = {
-            "return": noisy[0],
-            "cost": noisy[1],
-            "deterministic_return": exact[0],
-            "deterministic_cost": exact[1],
-            "normalized_reward": float(task.normalized_reward(noisy[0])),
-            "episodes": EVALUATION_EPISODES,
-        }
-        assert policy.header is not None
-        save_policy(policy, target / snapshot.name, replace(policy.header, scores=scores))
-        entries.append({**asdict(snapshot), "training_scores": snapshot.scores, "scores": scores})
+        returns, cost = mean_episode(stepper, policy, deterministic=True)
+        snapshot.scores.update(deterministic_return=returns, deterministic_cost=cost, episodes=EVALUATION_EPISODES)
+        save_policy(policy, target / snapshot.name, PolicyHeader(task.name, snapshot.made_by, snapshot.scores))
+        entries.append(asdict(snapshot))
     stepper.close()
     return entries
 

@@ -143,6 +143,11 @@ class VectorPPO(PPO):
         rollouts: list[Rollout] = self.env_runner_group.foreach_env_runner(
             lambda runner: runner.sample(iteration=iteration), local_env_runner=not remote
         )
+        if len(rollouts) != len(self._meters):
+            raise RuntimeError(
+                f"{len(self._meters) - len(rollouts)} of {len(self._meters)} sampling actors failed; their errors are "
+                "above. Resume goes on from the last checkpoint."
+            )
         for meter, rollout in zip(self._meters, rollouts, strict=True):
             self.episodes.extend(meter.add(rollout))
         self.steps += sum(rollout.rewards.size for rollout in rollouts)

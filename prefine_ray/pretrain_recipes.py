@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -66,28 +66,31 @@ def _run(speed_limit: float, speed_columns: tuple[int, int], speed_scale: float)
     return (Limit(speed_columns, speed_limit * speed_scale), Limit((1,), 0.2))
 
 
-_CIRCLE = (Limit((0,), 0.6),)  # |x| < 6, observed as 0.1 x
+_CIRCLE = (Limit((0,), 0.6, width=0.2),)  # |x| < 6, observed as 0.1 x
 # Lidar of the hazards: 1 - distance / 3 of the nearest one in each direction; a hazard's radius is 0.2.
 _HAZARD = (Limit(tuple(range(40, 56)), 0.9333, "largest", width=0.1),)
 
 
-def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, reward_share: float = 0.3) -> Recipe:
+def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: float) -> Recipe:
     """Where a simulator step costs more than learning from it: smaller batches, more updates on each."""
-    return Recipe(steps, limits, 16, rollout_length, reward_share, epochs=10, minibatch=512, cap_rate=0.03)
+    recipe = Recipe(steps, limits, 16, rollout_length, epochs=10, minibatch=512, cap_rate=0.03)
+    return replace(recipe, **other)
 
 
 RECIPES: dict[str, Recipe] = {
-    "CarRun": _slow(600_000, _run(1.5, (2, 3), 1.0), 200),
+    "CarRun": _slow(1_000_000, _run(1.5, (2, 3), 1.0), 200),
     "BallRun": Recipe(2_000_000, _run(2.5, (2, 3), 0.2), rollout_length=100, reward_share=0.1, cap_rate=0.02),
-    "DroneRun": Recipe(1_500_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.03),
-    "BallCircle": Recipe(1_500_000, _CIRCLE, rollout_length=200, cap_rate=0.03),
-    "CarCircle": _slow(800_000, _CIRCLE, 300),
+    "DroneRun": Recipe(3_000_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.02),
+    "BallCircle": Recipe(4_000_000, _CIRCLE, rollout_length=200, cap_rate=0.02),
+    "CarCircle": _slow(1_200_000, _CIRCLE, 300),
     "AntVelocity": Recipe(3_000_000, (Limit((13, 14), 2.6222),), rollout_length=128),
     "HalfCheetahVelocity": Recipe(5_000_000, _speed(8, "HalfCheetahVelocity")),
     "HopperVelocity": Recipe(3_000_000, _speed(5, "HopperVelocity"), rollout_length=128),
-    "SwimmerVelocity": Recipe(4_000_000, _speed(3, "SwimmerVelocity"), gamma=0.999),
-    "CarGoal1": _slow(1_500_000, _HAZARD, 250, reward_share=0.2),
-    "CarGoal2": _slow(1_500_000, _HAZARD, 250, reward_share=0.2),
+    "SwimmerVelocity": Recipe(
+        6_000_000, _speed(3, "SwimmerVelocity"), reward_share=0.4, gamma=0.9999, slope=0.5, cost_weight=1.0
+    ),
+    "CarGoal1": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
+    "CarGoal2": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
     "Walker2dVelocity": Recipe(4_000_000, _speed(8, "Walker2dVelocity")),
 }
 

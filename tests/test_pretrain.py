@@ -19,6 +19,7 @@ import torch
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.tune.registry import register_env
 
 from prefine_ray.policy import load_policy
 from prefine_ray.pretrain import PretrainError, cost_limit, pretrain
@@ -38,6 +39,7 @@ STEPS = 16_000
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    register_env("BallRun", lambda _: make_env("BallRun"))
     yield
     ray.shutdown()
 
@@ -145,7 +147,7 @@ def test_default_ppo_checkpoints_import_with_the_same_distribution(
 def _default_ppo(model: DefaultModelConfig, normalized: bool) -> Any:
     config = (
         PPOConfig()
-        .environment(lambda _: make_env("BallRun"))
+        .environment("BallRun")
         .env_runners(num_env_runners=0)
         .learners(num_learners=0)
         .rl_module(model_config=model)

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
+import torch
 from tqdm import tqdm
 
-from prefine_ray.base import base_policy
+from prefine_ray.base import base_policy, clone_base, clone_name
+from prefine_ray.baselines.bc import BCConfig
 from prefine_ray.cells import TaskInputs
 from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
 from prefine_ray.config import DataConfig, SweepConfig
 from prefine_ray.dsrl import fetch
 from prefine_ray.files import file_digest
 from prefine_ray.orchestration.actors import map_units
+from prefine_ray.policy import save_policy
 from prefine_ray.tasks import Task, get_task
 from prefine_ray.trajectories import read_attrs, read_summary, write_dsrl
 
@@ -35,16 +39,17 @@ def prepare_data(task: Task, config: DataConfig, directory: Path, actors: Sequen
         TrajectoryFileError: the file breaks the schema.
         NoBehavioursError: nothing to collect with.
     """
-    if config.source == "zoo":
+    path = Path(config.source.format(task=task.name))
+    if config.source == "zoo" or path.is_dir():
         return collect(task, config, directory, actors)
-    path = fetch(task) if config.source == "dsrl" else Path(config.source.format(task=task.name))
+    path = fetch(task) if config.source == "dsrl" else path
     read_summary(path, task)
     return DataSet(path, file_digest(path))
 
 
 def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[Any]) -> DataSet:
     """Rolls the behaviours out on the actors into `directory`, unless this recipe's file is there."""
-    chosen = behaviours(task)
+    chosen = behaviours(task, config.source)
     name = recipe_digest(task, config, chosen)
     path = directory / f"{task.name}-{config.episodes}-{name}.hdf5"
     if path.exists() and read_attrs(path).get("recipe") == name:
@@ -59,11 +64,31 @@ def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[An
 
 def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[str, TaskInputs]:
     """Data and base policy of every task of a sweep."""
-    bases = {
-        name: base_policy(get_task(name), config.base) for name in config.tasks
-    }  # errors first, then the long work
-    inputs = {}
-    for name in tqdm(config.tasks, "data", unit="task"):
-        data = prepare_data(get_task(name), config.data, directory, actors)
-        inputs[name] = TaskInputs(str(data.path.resolve()), data.digest, str(bases[name]), file_digest(bases[name]))
-    return inputs
+    tasks = [get_task(name) for name in config.tasks]
+    if config.base != "clone":
+        bases = [base_policy(task, config.base) for task in tasks]  # errors first, then the long work
+    data = [prepare_data(task, config.data, directory, actors) for task in tqdm(tasks, "data", unit="task")]
+    if config.base == "clone":
+        bases = clone_bases(tasks, data, config.seed, directory)
+    return {
+        task.name: TaskInputs(str(found.path.resolve()), found.digest, str(base), file_digest(base))
+        for task, found, base in zip(tasks, data, bases, strict=True)
+    }
+
+
+def clone_bases(tasks: Sequence[Task], data: Sequence[DataSet], seed: int, directory: Path) -> list[Path]:
+    """Base policies cloned from the data, in parallel; those that are there already are used."""
+    config = BCConfig()
+    paths = [directory / clone_name(task, found.digest, seed, config) for task, found in zip(tasks, data, strict=True)]
+    jobs = zip(tasks, data, paths, strict=True)
+    waiting = [_clone.remote(task, found.path, seed, config, path) for task, found, path in jobs if not path.exists()]
+    for reference in tqdm(waiting, "base policies", unit="task", disable=not waiting):
+        ray.get(reference)
+    return [path.resolve() for path in paths]
+
+
+@ray.remote(num_cpus=1)
+def _clone(task: Task, data: Path, seed: int, config: BCConfig, path: Path) -> None:
+    torch.set_num_threads(1)
+    policy, header = clone_base(task, data, seed, config)
+    save_policy(policy, path, header)

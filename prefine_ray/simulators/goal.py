@@ -38,9 +38,11 @@ _FRAME_SKIP = 10  # physics steps per environment step
 _LIDAR_BINS = 16
 _LIDAR_RANGE = 3.0  # m
 _VASE_SPEED = 1e-4  # m/s; a vase that moves so fast costs
+_REACH = 0.5  # m; more than what lies between the centres of car and vase when they touch: 0.2 and 0.18 at most
 _CAR_DOFS, _VASE_DOFS = 11, 6  # entries of qvel
 _SENSORS_OFF = int(mujoco.mjtDisableBit.mjDSBL_SENSOR)
-_QUATERNION, _SPIN, _BODY = slice(0, 4), slice(4, 7), slice(7, 19)  # sensors: rear wheel, its spin, the body's four
+# The sensors: rear wheel's quaternion and spin, the body's four sensors; then the rear wheel's rotation matrix.
+_QUATERNION, _SPIN, _BODY, _WHEEL = slice(0, 4), slice(4, 7), slice(7, 19), slice(19, 28)
 
 
 class GoalBatch:
@@ -54,7 +56,7 @@ class GoalBatch:
         data = [one.data for one in self._copies]
         self._positions = [one.xpos[AGENT : world.goal].reshape(-1) for one in data]  # car's bodies and vases
         self._rotations = [one.xmat[AGENT] for one in data]
-        self._sensors = [one.sensordata for one in data]
+        self._sensors = [view for one in self._copies for view in (one.data.sensordata, one.wheel)]
         self._velocities = [one.qvel for one in data]
         self._objects = np.zeros((num_envs, 1 + world.hazards + world.vases, 2))  # x, y of goal, hazards, vases
         self._lidar = _Lidar((1, world.hazards, world.vases))
@@ -86,9 +88,9 @@ class GoalBatch:
         self._objects[:, 1 + self._world.hazards :] = state.vases
         distances = self._distances(state)
         reached = distances[:, 0] <= GOAL_RADIUS
-        rewards = np.clip(self._goal_distance - distances[:, 0] + reached, -10.0, 10.0)
+        rewards = np.clip(self._goal_distance - distances[:, 0] + 1.0 * reached, -10.0, 10.0)
         self._goal_distance = distances[:, 0]
-        costs = self._costs(distances[:, 1:])
+        costs = self._costs(distances[:, 1:], state)
         terminated = np.zeros(self.num_envs, dtype=np.bool_)
         for index in indices:
             if reached[index]:
@@ -105,14 +107,15 @@ class GoalBatch:
         offsets = self._objects[:, : 1 + self._world.hazards] - state.agent[:, None, :2]
         return np.sqrt(np.square(offsets).sum(axis=2))
 
-    def _costs(self, hazard_distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _costs(self, hazard_distances: NDArray[np.float64], state: _State) -> NDArray[np.float64]:
         """1 in a hazard and, where vases cost, while a vase moves or is touched."""
         costly = (hazard_distances < HAZARD_RADIUS).any(axis=1)
         if self._world.vases_cost:
-            speeds = np.concatenate(self._velocities).reshape(self.num_envs, -1)[:, _CAR_DOFS:]
-            speeds = np.square(speeds.reshape(self.num_envs, -1, _VASE_DOFS)[:, :, :3]).sum(axis=2)
-            costly |= (np.sqrt(speeds) >= _VASE_SPEED).any(axis=1)
-            for index in np.flatnonzero(~costly):
+            velocities = np.concatenate(self._velocities).reshape(self.num_envs, -1)[:, _CAR_DOFS:]
+            velocities = velocities.reshape(self.num_envs, -1, _VASE_DOFS)[:, :, :3]
+            costly |= (np.sqrt(np.square(velocities).sum(axis=2)) >= _VASE_SPEED).any(axis=1)
+            near = (np.abs(state.vases - state.agent[:, None, :2]) < _REACH).all(axis=2).any(axis=1)
+            for index in np.flatnonzero(near & ~costly):
                 costly[index] = self._copies[index].touches_vase()
         return costly.astype(np.float64)
 
@@ -130,9 +133,8 @@ class GoalBatch:
     def _observe(self, state: _State) -> NDArray[np.float32]:
         """Observations [N, 72]: body sensors 12, rear wheel's spin 3 and rotation 9, lidars of 16 bins."""
         sensors = np.concatenate(self._sensors).reshape(self.num_envs, -1)
-        wheel = _rotation_matrices(sensors[:, _QUATERNION])
         lidars = self._lidar.read(state.agent, state.rotation, self._objects)
-        return np.concatenate((sensors[:, _BODY], sensors[:, _SPIN], wheel, lidars), axis=1, dtype=np.float32)
+        return np.concatenate((sensors[:, _BODY], sensors[:, _SPIN], sensors[:, _WHEEL], lidars), 1, dtype=np.float32)
 
     def render(self, index: int) -> NDArray[np.uint8]:
         """See `SimulatorBatch.render`.
@@ -175,6 +177,8 @@ class _Copy:
         self._options = model.opt
         self._options.disableflags = _SENSORS_OFF
         self._control = self.data.ctrl
+        self.wheel = np.zeros(9)  # rotation matrix of the rear wheel, row by row
+        self._wheel_quaternion = self.data.sensordata[_QUATERNION]
         self._rng = np.random.RandomState(0)
         self._steps = 0  # since the last use of the random stream
         body = model.geom_bodyid
@@ -231,12 +235,13 @@ class _Copy:
         return goal
 
     def _read_sensors(self) -> None:
-        """Fill `data.sensordata`; sensors are off otherwise, since they are needed once per environment step."""
+        """Fill `data.sensordata` and `wheel`; sensors are off otherwise, since they are needed once per environment step."""
         self._options.disableflags = 0
         mujoco.mj_sensorPos(self.model, self.data)
         mujoco.mj_sensorVel(self.model, self.data)
         mujoco.mj_sensorAcc(self.model, self.data)
         self._options.disableflags = _SENSORS_OFF
+        mujoco.mju_quat2Mat(self.wheel, self._wheel_quaternion)
 
 
 class _Lidar:
@@ -271,14 +276,3 @@ class _Lidar:
         readings = np.zeros(len(objects) * self._size)
         np.maximum.at(readings, cells.ravel(), seen.ravel())
         return readings.reshape(len(objects), self._size)
-
-
-def _rotation_matrices(quaternions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation matrices of unit quaternions [N, 4], rows one after the other: [N, 9]."""
-    w, x, y, z = quaternions.T
-    entries = (
-        (w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z),
-    )
-    return np.stack([entry for row in entries for entry in row], axis=1)

@@ -1,0 +1,1 @@
+"""The methods that PREFINE is compared with, and the cloned base policy."""

@@ -1,0 +1,46 @@
+"""How far a sweep is, read from its results folder alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from prefine_ray.config import load_config
+from prefine_ray.results import ResultsDir
+
+
+def status_text(root: Path) -> str:
+    """Cells done and failed per task, the best so far, the latest errors.
+
+    Raises:
+        ConfigError: the folder holds no sweep.
+    """
+    results = ResultsDir(root)
+    config = load_config(results.config_path)
+    trials = results.read("trials")
+    lines = [f"{config.name} in {root}", f"{'task':<20} {'finished':>9} {'failed':>7} {'of':>5}"]
+    for task in config.tasks:
+        thresholds = len(config.task_thresholds(task))
+        axes = (config.methods, config.preferred, config.weights, config.seeds)
+        total = thresholds
+        for axis in axes:
+            total *= len(axis)
+        rows = trials[(trials["task"] == task) & (trials["method"] != "base")] if len(trials) else trials
+        failed = int((rows["status"] == "failed").sum()) if len(rows) else 0
+        lines.append(f"{task:<20} {len(rows) - failed:>9} {failed:>7} {total:>5}")
+    lines += _errors(trials)
+    newest = max((path.stat().st_mtime for path in (root / "parts").rglob("*.parquet")), default=None)
+    if newest is not None:
+        lines.append(f"last result {time.time() - newest:.0f} s ago")
+    return "\n".join(lines)
+
+
+def _errors(trials: pd.DataFrame) -> list[str]:
+    if trials.empty:
+        return []
+    failed = trials[trials["status"] == "failed"].drop_duplicates(["task", "error"]).tail(3)
+    return [
+        f"error in {row.task} w={row.weight:g}: {row.error.strip().splitlines()[-1]}" for row in failed.itertuples()
+    ]
