@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ _CIRCLE = (Limit((0,), 0.6, width=0.2),)  # |x| < 6, observed as 0.1 x
 _HAZARD = (Limit(tuple(range(40, 56)), 0.9333, "largest", width=0.1),)
 
 
-def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: float) -> Recipe:
+def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: Any) -> Recipe:
     """Where a simulator step costs more than learning from it: smaller batches, more updates on each."""
     recipe = Recipe(steps, limits, 16, rollout_length, epochs=10, minibatch=512, cap_rate=0.03)
     return replace(recipe, **other)

@@ -222,6 +222,8 @@ def test_the_cost_limit_falls_from_the_base_to_below_the_strictest_threshold() -
     assert limits[0] == pytest.approx(95.0)
     assert cost_limit(TASK, 95.0, 0.2) == pytest.approx(TASK.cost_max)
     assert limits[-1] == pytest.approx(2.5)
+    assert cost_limit(TASK, 50.0, 0.0) == pytest.approx(50.0)
+    assert cost_limit(TASK, 0.0, 0.5) == pytest.approx(2.5)
     assert all(a >= b for a, b in itertools.pairwise(limits))
 
 
