@@ -235,7 +235,7 @@ class _Copy:
         return goal
 
     def _read_sensors(self) -> None:
-        """Fill `data.sensordata` and `wheel`; sensors are off otherwise, since they are needed once per environment step."""
+        """Fill `data.sensordata` and `wheel`; sensors are off otherwise, since each step needs them once."""
         self._options.disableflags = 0
         mujoco.mj_sensorPos(self.model, self.data)
         mujoco.mj_sensorVel(self.model, self.data)
