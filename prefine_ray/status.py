@@ -41,6 +41,5 @@ def _errors(trials: pd.DataFrame) -> list[str]:
     if trials.empty:
         return []
     failed = trials[trials["status"] == "failed"].drop_duplicates(["task", "error"]).tail(3)
-    return [
-        f"error in {row.task} w={row.weight:g}: {row.error.strip().splitlines()[-1]}" for row in failed.itertuples()
-    ]
+    reasons = zip(failed["task"], failed["weight"], failed["error"], strict=True)
+    return [f"error in {task} w={weight:g}: {str(error).strip().splitlines()[-1]}" for task, weight, error in reasons]

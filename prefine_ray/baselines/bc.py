@@ -25,7 +25,7 @@ class BCConfig:
 
 
 def clone(
-    trajectories: Trajectories, config: BCConfig, seed: int, on_step: Callable[[int], None] | None = None
+    trajectories: Trajectories, config: BCConfig, seed: int, on_step: Callable[[int], object] | None = None
 ) -> GaussianPolicy:
     """Fits a policy to the actions at the observed states.
 
