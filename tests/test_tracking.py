@@ -284,9 +284,10 @@ def test_a_crash_in_the_middle_doubles_nothing(
             raise Crash
         return outcome
 
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, method, crash_at_the_second)
-        Tracker(results, "quick", uri).sync()
+        with pytest.raises(Crash):
+            Tracker(results, "quick", uri).sync()
     store = Store(uri, results)
     assert len(store.children) < 3
     Tracker(results, "quick", uri).sync()
@@ -464,7 +465,7 @@ tracker.finish("FINISHED")
 """
 
 
-def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir, capsys: pytest.CaptureFixture) -> None:
+def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     write_pack(results, "p1", ["aa"])
     command = [sys.executable, "-c", QUIET, str(results.root)]
