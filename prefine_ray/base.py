@@ -7,17 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefine_ray.baselines.bc import BCConfig, clone
 from prefine_ray.collect import ZOO
 from prefine_ray.config import digest
+from prefine_ray.episode_table import EpisodeTable
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy_for
 from prefine_ray.seeding import derive
 from prefine_ray.tasks import Task
 from prefine_ray.trajectories import read_dsrl, read_summary
 
 CLONE_VERSION = 1  # raise when a change of the code changes the cloned policy
-BEST_SHARE = 0.2  # the base imitates this share of the episodes, those of the highest return
+BEST_SHARE = 0.2  # the base imitates at most this share of the episodes
+MIN_EPISODES = 10  # fewer unsafe episodes than this are too few to imitate
 
 
 def base_policy(task: Task, choice: str) -> Path:
@@ -40,10 +43,26 @@ def clone_name(task: Task, data_digest: str, seed: int, config: BCConfig) -> str
     return f"{task.name}-base-{digest([CLONE_VERSION, BEST_SHARE, data_digest, seed, asdict(config)])}.safetensors"
 
 
+def best_unsafe_episodes(summary: EpisodeTable, task: Task) -> NDArray[np.int64]:
+    """The episodes that the base imitates, ascending: of the unsafe ones, those of the highest return.
+
+    Unsafe means a cost over the largest threshold, so that the base violates every one; where hardly any
+    episode costs so much (CarRun's data end at it), over the middle threshold. Without any unsafe episode the
+    best of all.
+    """
+    wanted = max(1, round(BEST_SHARE * len(summary)))
+    for threshold in (task.thresholds[-1], task.middle_threshold, -1.0):
+        unsafe = np.flatnonzero(summary.costs > threshold)
+        if len(unsafe) >= min(wanted, MIN_EPISODES):
+            break
+    best = unsafe[np.argsort(-summary.returns[unsafe], kind="stable")[:wanted]]
+    return np.sort(best)
+
+
 def clone_base(
     task: Task, data: str | Path, seed: int, config: BCConfig, on_step: Callable[[int], object] | None = None
 ) -> tuple[GaussianPolicy, PolicyHeader]:
-    """A reward-optimised base policy: cloned from the episodes of the highest return, whatever they cost.
+    """A reward-optimised, unsafe base policy: cloned from the unsafe episodes of the highest return.
 
     Args:
         task: the task.
@@ -53,13 +72,12 @@ def clone_base(
         on_step: told each finished gradient step.
     """
     summary = read_summary(data, task)
-    count = max(1, round(BEST_SHARE * len(summary)))
-    best = np.sort(np.argsort(-summary.returns, kind="stable")[:count])
+    best = best_unsafe_episodes(summary, task)
     policy = clone(read_dsrl(data, task, best), config, derive(seed, task.name, "base"), on_step)
     made_by = {
         "command": f"prefine clone --task {task.name} --seed {seed}",
         "data": Path(data).name,
-        "episodes": count,
+        "episodes": len(best),
         "settings": asdict(config),
     }
     scores = {"data_return": float(summary.returns[best].mean()), "data_cost": float(summary.costs[best].mean())}

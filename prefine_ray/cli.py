@@ -127,7 +127,7 @@ def _add_policy_commands(add: _Commands) -> None:
     parser = add(
         "clone",
         commands.clone,
-        "make a base policy: the clone of a data set's episodes of the highest return",
+        "make a base policy: the clone of the unsafe episodes of the highest return",
         "prefine clone --task BallRun --output base.safetensors",
     )
     _task(parser)
