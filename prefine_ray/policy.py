@@ -268,9 +268,13 @@ def _read_header(content: bytes, name: str | Path) -> dict[str, Any]:
         raise PolicyFileError(f"{name}: not a safetensors file, or damaged ({error})") from error
     if _HEADER_KEY not in metadata:
         raise PolicyFileError(f"{name}: a safetensors file, but not a policy of this project (no {_HEADER_KEY} header)")
-    header = json.loads(metadata[_HEADER_KEY])
-    if header.get("format") != _FORMAT:
-        raise PolicyFileError(f"{name}: policy format {header.get('format')}, this version reads {_FORMAT}")
+    try:
+        header = json.loads(metadata[_HEADER_KEY])
+        version = header.get("format")
+    except (ValueError, AttributeError) as error:
+        raise PolicyFileError(f"{name}: its {_HEADER_KEY} header is not a JSON object ({error})") from error
+    if version != _FORMAT:
+        raise PolicyFileError(f"{name}: policy format {version}, this version reads {_FORMAT}")
     return header
 
 

@@ -1,0 +1,36 @@
+"""Small real things that several tests need: policies, and episodes of them in the simulator."""
+
+from functools import cache
+
+import numpy as np
+
+from prefine_ray.config import FineTuneConfig
+from prefine_ray.policy import Architecture, GaussianPolicy
+from prefine_ray.rollouts import rollout
+from prefine_ray.seeding import torch_generator
+from prefine_ray.simulators import VectorStepper
+from prefine_ray.tasks import get_task
+from prefine_ray.trajectories import Trajectories
+
+
+def small_policy(task: str = "BallRun", seed: int = 0, population: int = 1, **settings) -> GaussianPolicy:
+    """A random policy with two hidden layers of 16."""
+    known = get_task(task)
+    architecture = Architecture(known.obs_dim, known.act_dim, **{"hidden": (16, 16), **settings})
+    return GaussianPolicy(architecture, population, torch_generator(seed, "small policy"))
+
+
+@cache
+def ball_run_episodes(count: int = 8) -> Trajectories:
+    """Noisy episodes of a random policy on BallRun, with their reset seeds; 100 steps each."""
+    stepper = VectorStepper("BallRun", 4)
+    episodes = rollout(small_policy(), stepper, np.arange(count) + 100, noise_seed=1)
+    stepper.close()
+    return episodes
+
+
+def finetune_config(**settings) -> FineTuneConfig:
+    """Settings of a short fine-tuning."""
+    return FineTuneConfig(
+        **{"steps": 40, "batch_size": 32, "log_every": 1, "refresh_every": 5, "window_episodes": 2, **settings}
+    )
