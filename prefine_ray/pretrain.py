@@ -60,6 +60,7 @@ class Progress:
     first_cost: float = 0.0  # episode cost when phase 2 began
     cost: float = 0.0  # running estimate of the episode cost
     wall_seconds: float = 0.0
+    recipe: dict[str, Any] = field(default_factory=dict)
     snapshots: list[Snapshot] = field(default_factory=list)
 
 
@@ -100,7 +101,7 @@ class _Run:
         self.recipe: Recipe = recipe_for(task)
         if steps is not None:
             self.recipe = replace(self.recipe, steps=steps)
-        self.progress = Progress(task.name, self.recipe.steps, seed)
+        self.progress = Progress(task.name, self.recipe.steps, seed, recipe=asdict(self.recipe))
         self.checkpoint: Path | None = None
         existing = sorted((folder / "checkpoints").glob("[0-9]*"))
         if existing and not resume:
@@ -245,7 +246,7 @@ class _Run:
             "seed": self.progress.seed,
             "steps": self.progress.steps,
             "wall_seconds": round(self.progress.wall_seconds, 1),
-            "recipe": asdict(self.recipe),
+            "recipe": self.progress.recipe,
             "policies": entries,
         }
         write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")

@@ -18,7 +18,7 @@ from prefine_ray.tasks import FloatOrArray, Task
 
 LADDER_SIZE = 12
 EVALUATION_EPISODES = 10
-ENVELOPE = 1.05  # normalised reward up to which the data sets reach, about
+ENVELOPE = (0.0, 1.05)  # normalised reward that the data sets cover, about
 FIRST_EVALUATION_SEED = 2**32 - 2**20  # above the seeds that training uses
 
 
@@ -46,7 +46,7 @@ def select_ladder(task: Task, snapshots: list[Snapshot], size: int = LADDER_SIZE
 
     First the base (best return of phase 1) and, for each threshold and for cost_max, the best return under it;
     then, one after another, the snapshot farthest from those chosen in the plane of normalised reward and cost,
-    as long as there are any inside the data sets' envelope (cost up to cost_max, reward up to about reward_max).
+    as long as there are any inside the data sets' envelope (cost up to cost_max, normalised reward in ENVELOPE).
     """
     if not snapshots:
         return []
@@ -57,7 +57,7 @@ def select_ladder(task: Task, snapshots: list[Snapshot], size: int = LADDER_SIZE
     chosen |= {_best(returns, costs <= limit) for limit in (*task.thresholds, task.cost_max)}
     chosen.discard(-1)
     plane = plane_point(task, returns, costs)
-    inside = (costs <= task.cost_max) & (task.normalized_reward(returns) <= ENVELOPE)
+    inside = (costs <= task.cost_max) & (plane[:, 0] >= ENVELOPE[0]) & (plane[:, 0] <= ENVELOPE[1])
     for _ in range(size - len(chosen)):
         distance = np.linalg.norm(plane[:, None] - plane[None, sorted(chosen)], axis=-1).min(axis=1)
         distance[~inside] = 0.0
