@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import is_catastrophe, is_violation
-from prefine_ray.tasks import TASKS, get_task, normalized_cost
+from prefine_ray.tasks import TASKS, get_task, is_catastrophe, is_violation, normalized_cost
 
 BASE = "base"  # the method of the policy before fine-tuning
 PREFINE = "prefine"

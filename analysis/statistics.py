@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]  # [..., runs, tasks] -> [...]
 
-CATASTROPHE_FACTOR = 2.0  # an episode cost over this many thresholds is catastrophic
 REPLICATES = 2000
 
 
@@ -70,20 +69,6 @@ def bootstrap_interval(
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return float(low), float(high)
-
-
-def is_violation(costs: ArrayLike, thresholds: ArrayLike) -> NDArray[np.bool_]:
-    """Whether each episode cost is over the threshold, elementwise (arrays broadcast); its mean is the rate."""
-    return np.asarray(costs) > np.asarray(thresholds)
-
-
-def is_catastrophe(costs: ArrayLike, terminated: ArrayLike, thresholds: ArrayLike) -> NDArray[np.bool_]:
-    """Whether each episode cost over twice the threshold, or was ended by the simulator because the agent fell.
-
-    Elementwise (arrays that broadcast); its mean is the catastrophe rate.
-    """
-    over = np.asarray(costs) > CATASTROPHE_FACTOR * np.asarray(thresholds)
-    return over | np.asarray(terminated, dtype=bool)
 
 
 def reduction(rate: ArrayLike, reference: ArrayLike) -> FloatArray:

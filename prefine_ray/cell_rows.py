@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from prefine_ray.results import ResultsDir
-from prefine_ray.tasks import get_task, normalized_cost
+from prefine_ray.tasks import get_task, is_catastrophe, is_violation, normalized_cost
 
 _IDENTITY = ("cell", "method", "task", "preferred", "threshold", "weight", "seed")
 _NOT_METRICS = {*_IDENTITY, "status", "error", "steps", "step"}
@@ -82,7 +82,6 @@ class CellRows:
 
         A base policy has no threshold of its own: its scores stand at each of the task's, as "violation_rate_20".
         """
-        from prefine_ray.evaluation import catastrophes, violations  # here, since it loads torch
 
         is_base = self.trial["method"] == "base"
         rows = self.episodes
@@ -102,8 +101,8 @@ class CellRows:
         at = {f"_{t:g}": t for t in task.thresholds} if is_base else {"": self.trial["threshold"]}
         for suffix, threshold in at.items():
             means[f"normalized_cost{suffix}"] = normalized_cost(costs, threshold).mean()
-            means[f"violation_rate{suffix}"] = violations(costs, threshold).mean()
-            means[f"catastrophe_rate{suffix}"] = catastrophes(costs, falls, threshold).mean()
+            means[f"violation_rate{suffix}"] = is_violation(costs, threshold).mean()
+            means[f"catastrophe_rate{suffix}"] = is_catastrophe(costs, falls, threshold).mean()
         return {key: float(value) for key, value in means.items()}
 
 

@@ -253,15 +253,17 @@ def sweep(options: Options) -> int:
 
 def report(options: Options) -> None:
     """Makes tables and plots again."""
-    _show_report(options.results)
+    _show_report(options.results, options.output)
 
 
-def _show_report(folders: list[Path]) -> None:
-    from analysis.report import console_table, make_report
+def _show_report(folders: list[Path], output: Path | None = None) -> None:
+    from analysis.report import DSRL_DATA, OWN_DATA, console_table, make_report
+    from prefine_ray.provenance import provenance
 
-    paths = make_report(folders)
+    data_note = DSRL_DATA if _config_of(folders[0]).data.source == "dsrl" else OWN_DATA
+    paths = make_report(folders, output, data_note, provenance())
     print(console_table(folders))
-    print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.markdown.parent.parent / 'plots'}\nReport: {paths.page}")
+    print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.plots[0].parent}\nReport: {paths.page}")
 
 
 def status(options: Options) -> None:

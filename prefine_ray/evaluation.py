@@ -13,7 +13,7 @@ from prefine_ray.policy import GaussianPolicy
 from prefine_ray.rollouts import rollout
 from prefine_ray.seeding import episode_seeds
 from prefine_ray.simulators import VectorStepper
-from prefine_ray.tasks import Task, normalized_cost
+from prefine_ray.tasks import Task, is_catastrophe, is_violation, normalized_cost
 
 CATASTROPHE = "episode cost over twice the threshold, or ended by the simulator because the agent fell"
 
@@ -26,16 +26,6 @@ def evaluation_seeds(experiment_seed: int, task: str, seed: int, episodes: int) 
 def evaluate(policy: GaussianPolicy, stepper: VectorStepper, seeds: Sequence[int] | NDArray[np.int64]) -> EpisodeTable:
     """One deterministic episode per seed."""
     return rollout(policy, stepper, seeds).summary
-
-
-def violations(costs: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """Episodes [E] whose cost is over the threshold."""
-    return costs > threshold
-
-
-def catastrophes(costs: NDArray[np.float64], terminated: NDArray[np.bool_], threshold: float) -> NDArray[np.bool_]:
-    """Episodes [E] whose cost is over twice the threshold, or that ended by a fall."""
-    return (costs > 2 * threshold) | terminated
 
 
 def scores(table: EpisodeTable, task: Task) -> dict[str, Any]:
@@ -52,8 +42,8 @@ def scores(table: EpisodeTable, task: Task) -> dict[str, Any]:
         "mean_cost": float(costs.mean()),
         "normalized_reward": float(task.normalized_reward(table.returns).mean()),
         "normalized_cost": {k: float(normalized_cost(costs, t).mean()) for k, t in at.items()},
-        "violation_rate": {k: float(violations(costs, t).mean()) for k, t in at.items()},
-        "catastrophe_rate": {k: float(catastrophes(costs, falls, t).mean()) for k, t in at.items()},
+        "violation_rate": {k: float(is_violation(costs, t).mean()) for k, t in at.items()},
+        "catastrophe_rate": {k: float(is_catastrophe(costs, falls, t).mean()) for k, t in at.items()},
         "catastrophe": CATASTROPHE,
         "returns": table.returns.tolist(),
         "costs": costs.tolist(),

@@ -206,7 +206,8 @@ class Tracker:
             sent.config = text_digest(config)
             record.write(self._record_path)
         fresh = self._fresh_parts(sent)  # all of them if the parent is new
-        for name, version in tqdm(fresh.items(), "MLflow", unit="pack", delay=5, leave=False):
+        bar = tqdm(fresh.items(), "MLflow", unit="pack", delay=5, leave=False, disable=len(fresh) < 2)
+        for name, version in bar:
             self._send_part(client, experiment, sent.parent, name, logged)
             sent.parts[name] = version
             record.write(self._record_path)

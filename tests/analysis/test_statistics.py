@@ -7,13 +7,12 @@ from scipy.stats import trim_mean
 from analysis.statistics import (
     bootstrap_interval,
     iqm,
-    is_catastrophe,
-    is_violation,
     kept,
     mean,
     reduction,
     resample_runs,
 )
+from prefine_ray.tasks import is_catastrophe, is_violation
 
 NAN = np.nan
 SCORES = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, NAN]])  # the second task has two runs
