@@ -45,9 +45,9 @@ class Rules(ABC):
     def costs(self) -> NDArray[np.bool_]:
         """[N], whether the state costs."""
 
-    @abstractmethod
     def observations(self) -> Floats:
-        """[N, what the agent is told of the task]."""
+        """[N, obs_dim], what the agent sees of itself, then what it is told of the task: nothing."""
+        return self.agent.observations()
 
     def _move(self, index: int, place: Reading, yaw: float | None = None) -> Reading:
         """Put an agent at rest on a place (x, y, z), turned to `yaw` or as it was; where the engine has put it."""
@@ -61,7 +61,7 @@ class Rules(ABC):
 class Run(Rules):
     """RunTask: run along x; crossing |y| = 2 m or exceeding the speed limit costs."""
 
-    TARGET = 1e3  # m along x
+    TARGET = np.array([1e3, 0.0])  # m
     WIDTH = 2.0
 
     def __init__(self, agent: Agent) -> None:
@@ -86,12 +86,8 @@ class Run(Rules):
         states = self.agent.states
         return (np.abs(states[:, 1]) > self.WIDTH) | (norm(states[:, 3:5]) > self.agent.speed_limit)
 
-    def observations(self) -> Floats:
-        """[N, 0]."""
-        return np.zeros((len(self.agent.states), 0))
-
     def _potential(self, positions: Floats) -> Floats:
-        return -norm(positions[:, :2] - (self.TARGET, 0.0)) * 60
+        return norm(positions[:, :2] - self.TARGET) * -60
 
 
 class Circle(Rules):
@@ -122,8 +118,8 @@ class Circle(Rules):
         return np.abs(self.agent.states[:, 0]) > self.WIDTH
 
     def observations(self) -> Floats:
-        """[N, 1], the distance from the circle, negative inside."""
-        return self._distances()[:, None] / self.ARENA
+        """[N, obs_dim], what the agent sees of itself, then its distance from the circle, negative inside."""
+        return np.concatenate((super().observations(), self._distances()[:, None] / self.ARENA), axis=1)
 
     def _distances(self) -> Floats:
         return norm(self.agent.states[:, :2]) - self.RADIUS
@@ -192,5 +188,4 @@ class BulletBatch:
             self._worlds.pop().close()
 
     def _observations(self) -> NDArray[np.float32]:
-        parts = (self._agent.observations(), self._rules.observations())
-        return np.concatenate(parts, axis=1).astype(np.float32)
+        return self._rules.observations().astype(np.float32)
