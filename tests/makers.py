@@ -10,7 +10,7 @@ from prefine_ray.rollouts import rollout
 from prefine_ray.seeding import torch_generator
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks import get_task
-from prefine_ray.trajectories import Trajectories
+from prefine_ray.trajectories import Trajectories, concatenate
 
 
 def small_policy(task: str = "BallRun", seed: int = 0, population: int = 1, **settings) -> GaussianPolicy:
@@ -21,12 +21,16 @@ def small_policy(task: str = "BallRun", seed: int = 0, population: int = 1, **se
 
 
 @cache
-def ball_run_episodes(count: int = 8) -> Trajectories:
-    """Noisy episodes of a random policy on BallRun, with their reset seeds; 100 steps each."""
+def ball_run_episodes() -> Trajectories:
+    """Eight noisy episodes on BallRun with their reset seeds, 100 steps each: 0 to 4 of one policy, 5 to 7 of another.
+
+    The policies' actions differ at equal states, so that a preference between them can be learned.
+    """
     stepper = VectorStepper("BallRun", 4)
-    episodes = rollout(small_policy(), stepper, np.arange(count) + 100, noise_seed=1)
+    first = rollout(small_policy(), stepper, np.arange(100, 105), noise_seed=1)
+    second = rollout(small_policy(seed=8), stepper, np.arange(105, 108), noise_seed=2)
     stepper.close()
-    return episodes
+    return concatenate([first, second])
 
 
 def finetune_config(**settings) -> FineTuneConfig:
