@@ -30,6 +30,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "prefine_ray.preferences": ["NotEnoughTrajectoriesError", "LabelFileError"],
         "prefine_ray.collect": ["NoBehavioursError"],
         "prefine_ray.dsrl": ["FetchError"],
+        "prefine_ray.render": ["RenderError"],
         "prefine_ray.pretrain": ["PretrainError"],
         "prefine_ray.orchestration.cluster": ["ClusterError"],
         "analysis.rows": ["ResultsError"],
@@ -230,6 +231,7 @@ def sweep(options: Options) -> int:
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.sweep import run_sweep
     from prefine_ray.results import ResultsDir
+    from prefine_ray.tracking import Tracker
 
     config = load_config(options.config, {"tasks": tuple(options.tasks)} if options.tasks else None)
     if options.actors:
@@ -241,12 +243,15 @@ def sweep(options: Options) -> int:
     if options.retry_failed:
         print(f"{ResultsDir(root).forget_failed()} failed cells will run again")
     cluster.connect(options.address)
-    outcome = run_sweep(config, root, options.data_dir)
+    tracker = Tracker(ResultsDir(root), config.name)
+    outcome = run_sweep(config, root, options.data_dir, tracker)
     if not outcome.complete:
+        tracker.finish("KILLED")
         print(f"Interrupted: {outcome.finished} of {outcome.total} cells are finished and on disk in {root}.")
         print(f"Go on with: prefine sweep {options.config} --results {root} --resume")
         return 130
     _show_report([root])
+    tracker.finish("FINISHED")
     print(f"\n{outcome.finished} cells finished, {outcome.failed} of them failed. MLflow: prefine ui {root}")
     return 1 if outcome.failed else 0
 
@@ -278,10 +283,7 @@ def sync(options: Options) -> None:
     from prefine_ray.results import ResultsDir
     from prefine_ray.tracking import Tracker
 
-    results = ResultsDir(options.results)
-    tracker = Tracker(results, _config_of(options.results).name)
-    tracker.start(results.config_path.read_text())
-    print(tracker.sync())
+    print(Tracker(ResultsDir(options.results), _config_of(options.results).name).sync())
 
 
 def ui(options: Options) -> None:

@@ -54,15 +54,16 @@ class ResultsDir:
 
     def forget_failed(self) -> int:
         """Forgets the cells recorded as failed so that they run again; returns their number."""
-        count = 0
-        for path in self._part_paths("trials"):
-            rows = pd.read_parquet(path)
-            kept = rows[rows["status"] == "finished"]
-            if len(kept) < len(rows):
-                count += len(rows) - len(kept)
-                with atomic_path(path) as temporary:
-                    kept.to_parquet(temporary, index=False)
-        return count
+        trials = self._read_parts("trials")
+        failed = set() if trials.empty else set(trials.loc[trials["status"] == "failed", "cell"])
+        for kind in reversed(KINDS) if failed else ():  # trials first: the cells are gone before their rows are
+            for path in self._part_paths(kind):
+                rows = pd.read_parquet(path)
+                kept = rows[~rows["cell"].isin(failed)]
+                if len(kept) < len(rows):
+                    with atomic_path(path) as temporary:
+                        kept.to_parquet(temporary, index=False)
+        return len(failed)
 
     def read(self, kind: str, cells: Collection[str] | None = None) -> pd.DataFrame:
         """All rows of a kind in a fixed order, of these cells only if given; each cell once."""

@@ -60,13 +60,14 @@ class SweepOutcome:
         return self.finished == self.total
 
 
-def run_sweep(config: SweepConfig, root: Path, data_directory: Path) -> SweepOutcome:
+def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tracker) -> SweepOutcome:
     """Runs the unfinished cells of a grid on the connected Ray cluster.
 
     Args:
         config: the grid.
         root: the results folder; its finished cells are not run again.
         data_directory: where collected data sets are kept.
+        tracker: shows the sweep in MLflow.
 
     Raises:
         ConfigError, PolicyFileError, TrajectoryFileError, NotEnoughTrajectoriesError: before anything long runs.
@@ -80,7 +81,6 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path) -> SweepOut
     inputs = prepare(config, data_directory, actors)
     context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
     cells = [*base_cells(config, inputs), *make_cells(config, inputs)]
-    tracker = Tracker(results, config.name)
     tracker.start(dump_config(config))
     run_base_cells(context)
     with SweepProgress(results, cells, tracker) as progress:
