@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from prefine_ray.config import SweepConfig, digest
+from prefine_ray.files import file_digest
 
 RESULT_VERSION = 1  # raise when a change of the code changes results
 
@@ -65,7 +66,7 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     """All cells of the grid, in the order task, method, preferred, threshold, weight, seed."""
     cells = []
     for task in config.tasks:
-        common = _determinants(config, inputs[task])
+        common = _determinants(config, task, inputs[task])
         axes = (config.methods, config.preferred, config.task_thresholds(task), config.weights, config.seeds)
         for method, preferred, threshold, weight, seed in itertools.product(*axes):
             point: dict[str, Any] = {
@@ -105,7 +106,8 @@ def make_packs(cells: Iterable[Cell], finished: set[str]) -> list[Pack]:
     return [Pack(digest([cell.name for cell in group]), tuple(group)) for group in groups.values()]
 
 
-def _determinants(config: SweepConfig, inputs: TaskInputs) -> dict[str, Any]:
+def _determinants(config: SweepConfig, task: str, inputs: TaskInputs) -> dict[str, Any]:
+    labels = config.preferences.labels
     finetune = config.finetune.model_dump(mode="json", exclude={"checkpoint_every", "log_every"})
     return {
         "version": RESULT_VERSION,
@@ -113,6 +115,7 @@ def _determinants(config: SweepConfig, inputs: TaskInputs) -> dict[str, Any]:
         "data": inputs.data_digest,
         "base": inputs.base_digest,
         "preferences": config.preferences.model_dump(mode="json"),
+        "labels": file_digest(labels.format(task=task)) if labels else "",
         "finetune": finetune,
         "evaluation": config.evaluation.model_dump(mode="json"),
     }

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from prefine_ray.tasks import BENCHMARK, UnknownTaskError, get_task
+from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
 Method = Literal["prefine"]
@@ -117,7 +117,12 @@ class SweepConfig(_Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count(cls, value: Any) -> Any:
-        return tuple(range(value)) if isinstance(value, int) else value
+        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("seeds", "thresholds", "methods", "preferred")
+    @classmethod
+    def _once(cls, values: Any) -> Any:
+        return tuple(dict.fromkeys(values)) if isinstance(values, tuple) else values
 
     @field_validator("weights")
     @classmethod
@@ -160,10 +165,12 @@ def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
+    if odd := [key for key in content if not isinstance(key, str)]:
+        raise ConfigError(
+            f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(SweepConfig.model_fields)}"
+        )
     try:
         return SweepConfig(**{**content, **(overrides or {})})
-    except UnknownTaskError as error:
-        raise ConfigError(f"{source}: tasks: {error}") from error
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(issue)}" for issue in error.errors())) from error
 
@@ -174,6 +181,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Sw
         text = Path(path).read_text()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a UTF-8 text file: {error}") from error
     return parse_config(text, path, overrides)
 
 

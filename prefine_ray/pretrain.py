@@ -34,8 +34,7 @@ from prefine_ray.tasks import Task, get_task
 
 SNAPSHOT_SPACING = (1 / 200, 1 / 40)  # share of the steps: at least, at most
 CHECKPOINT_SECONDS = 60.0
-CAP_RANGE = (-0.6, 20.0)  # in the units of `Recipe.excess`
-GAIN_BEGINS = -0.3  # at this cap the penalty begins to grow
+HIGHEST_CAP = 20.0  # in the units of `Recipe.excess`
 LARGEST_GAIN = 100.0
 LOWEST_LIMIT = 0.25  # of the strictest threshold: the last limit on the episode cost
 
@@ -181,12 +180,12 @@ class _Run:
         self._steer(float(error))
 
     def _steer(self, error: float) -> None:
-        """Moves the cap against `error` (-1 to 1); once it is well within the limit, the penalty grows as well."""
-        progress, rate = self.progress, self.recipe.cap_rate
-        if (error > 0 and progress.cap <= GAIN_BEGINS) or (error < 0 and progress.gain > 1):
+        """Moves the cap against `error` (-1 to 1); once it is as low as it goes, the penalty grows."""
+        progress, rate, lowest = self.progress, self.recipe.cap_rate, self.recipe.lowest_cap
+        if (error > 0 and progress.cap <= lowest) or (error < 0 and progress.gain > 1):
             progress.gain = float(np.clip(progress.gain * np.exp(0.5 * rate * error), 1.0, LARGEST_GAIN))
         if error > 0 or progress.gain <= 1:
-            progress.cap = float(np.clip(progress.cap - rate * error * max(0.5, progress.cap), *CAP_RANGE))
+            progress.cap = float(np.clip(progress.cap - rate * error * max(0.5, progress.cap), lowest, HIGHEST_CAP))
 
     def _maybe_snapshot(self, algorithm: VectorPPO, returns: float, costs: float) -> None:
         """Saves the policy when it has moved in the reward-cost plane, or not for long."""

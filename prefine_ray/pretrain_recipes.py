@@ -48,6 +48,7 @@ class Recipe:
     slope: float = 3.0  # penalty per unit of excess over the cap, in units of the base's reward per step
     cost_weight: float = 0.5  # penalty per unit of cost, same unit
     cap_rate: float = 0.015  # how fast the cap moves, per iteration
+    lowest_cap: float = -0.4  # there the cap stops, and the penalty begins to grow
 
     def excess(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
         """The largest excess over the task's limits. [..., obs_dim] -> [...]."""
@@ -81,8 +82,8 @@ RECIPES: dict[str, Recipe] = {
     "CarRun": _slow(1_000_000, _run(1.5, (2, 3), 1.0), 200),
     "BallRun": Recipe(2_000_000, _run(2.5, (2, 3), 0.2), rollout_length=100, reward_share=0.1, cap_rate=0.02),
     "DroneRun": Recipe(3_000_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.02),
-    "BallCircle": Recipe(4_000_000, _CIRCLE, rollout_length=200, cap_rate=0.02),
-    "CarCircle": _slow(1_200_000, _CIRCLE, 300),
+    "BallCircle": Recipe(3_000_000, _CIRCLE, rollout_length=200, cap_rate=0.02, lowest_cap=-0.1),
+    "CarCircle": _slow(1_000_000, _CIRCLE, 300, lowest_cap=-0.1),
     "AntVelocity": Recipe(3_000_000, (Limit((13, 14), 2.6222),), rollout_length=128),
     "HalfCheetahVelocity": Recipe(5_000_000, _speed(8, "HalfCheetahVelocity")),
     "HopperVelocity": Recipe(3_000_000, _speed(5, "HopperVelocity"), rollout_length=128),
