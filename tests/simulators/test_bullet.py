@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -250,3 +252,12 @@ def test_closing_twice_is_allowed(capfd: pytest.CaptureFixture[str]) -> None:
     batch.close()
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
+
+
+def test_the_engine_says_nothing() -> None:
+    """In a process of its own, where the engine's library is loaded anew."""
+    code = (
+        "from prefine_ray.simulators import make_env; e = make_env('CarRun', 'rgb_array'); e.reset(seed=0); e.render()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=120)
+    assert done.stdout == done.stderr == b""
