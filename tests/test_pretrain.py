@@ -21,6 +21,7 @@ from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.tune.registry import register_env
 
+from prefine_ray.collect import ZOO
 from prefine_ray.policy import load_policy
 from prefine_ray.pretrain import PretrainError, cost_limit, pretrain
 from prefine_ray.pretrain_import import RLlibImportError, policy_from_rllib
@@ -30,7 +31,7 @@ from prefine_ray.pretrain_recipes import recipe_for
 from prefine_ray.pretrain_rllib import Rollout
 from prefine_ray.simulators import make_env
 from prefine_ray.simulators.vector import VectorStepper
-from prefine_ray.tasks import get_task
+from prefine_ray.tasks import BENCHMARK, get_task
 
 TASK = get_task("BallRun")
 STEPS = 16_000
@@ -236,3 +237,17 @@ def test_the_ladder_keeps_the_base_and_the_best_under_each_limit() -> None:
     assert [int(snapshot.name) for snapshot in select_ladder(TASK, snapshots, size=4)] == [1, 2, 4, 6]
     assert [int(snapshot.name) for snapshot in select_ladder(TASK, snapshots, size=6)] == [0, 1, 2, 3, 4, 6]
     assert len(select_ladder(TASK, snapshots, size=20)) == len(snapshots)
+
+
+@pytest.mark.parametrize("task", BENCHMARK)
+def test_shipped_behaviours_are_as_their_manifest_says_and_reach_from_safe_to_unsafe(task: str) -> None:
+    folder = ZOO / task
+    entries = json.loads((folder / "manifest.json").read_text())["policies"]
+    assert {entry["name"] for entry in entries} == {path.name for path in folder.glob("*_phase*.safetensors")}
+    for entry in entries:
+        header = load_policy(folder / entry["name"]).header
+        assert header is not None
+        assert (header.task, header.scores, header.made_by) == (task, entry["scores"], entry["made_by"])
+    costs = [entry["scores"]["cost"] for entry in entries]
+    assert min(costs) <= get_task(task).middle_threshold
+    assert max(costs) > get_task(task).thresholds[-1]
