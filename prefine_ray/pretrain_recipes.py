@@ -82,7 +82,7 @@ RECIPES: dict[str, Recipe] = {
     "CarRun": _slow(1_000_000, _run(1.5, (2, 3), 1.0), 200),
     "BallRun": Recipe(2_000_000, _run(2.5, (2, 3), 0.2), rollout_length=100, reward_share=0.1, cap_rate=0.02),
     "DroneRun": Recipe(3_000_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.02),
-    "BallCircle": Recipe(3_000_000, _CIRCLE, rollout_length=200, cap_rate=0.02, lowest_cap=-0.1),
+    "BallCircle": Recipe(4_000_000, _CIRCLE, rollout_length=200, cap_rate=0.02),
     "CarCircle": _slow(800_000, _CIRCLE, 300),
     "AntVelocity": Recipe(3_000_000, (Limit((13, 14), 2.6222),), rollout_length=128),
     "HalfCheetahVelocity": Recipe(5_000_000, _speed(8, "HalfCheetahVelocity")),
