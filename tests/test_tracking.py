@@ -465,6 +465,11 @@ tracker.finish("FINISHED")
 """
 
 
+def heed_interrupts() -> None:
+    """A shell's background jobs, and with them their children, ignore Ctrl-C: this child does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     write_pack(results, "p1", ["aa"])
@@ -479,7 +484,8 @@ def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> No
     script = "import sys; from prefine_ray.results import ResultsDir; from prefine_ray.tracking import serve; "
     script += "serve(ResultsDir(sys.argv[1]), int(sys.argv[2]))"
     command = [sys.executable, "-c", script, str(results.root), str(port)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as pages:
+    options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
+    with subprocess.Popen(command, env=environment, **options) as pages:
         url = f"http://127.0.0.1:{port}"
         try:
             assert pages.stdout is not None
