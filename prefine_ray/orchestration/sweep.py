@@ -70,7 +70,7 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
         tracker: shows the sweep in MLflow.
 
     Raises:
-        ConfigError, PolicyFileError, TrajectoryFileError, NotEnoughTrajectoriesError: before anything long runs.
+        PolicyFileError, TrajectoryFileError, NoBehavioursError: before any cell runs.
         ClusterError: the cluster is too small.
     """
     results = ResultsDir(root)
@@ -110,16 +110,11 @@ def evaluate_cells(
     units = []
     for cell, policy in zip(cells, policies, strict=True):
         seeds = evaluation_seeds(config.seed, cell.task, cell.seed, config.evaluation.episodes)
-        header = policy.header or policy_header_of(context, cell)
-        units.append(RolloutUnit(cell.task, policy_bytes(policy, header), seeds, copies=len(seeds)))
+        assert policy.header is not None  # from its file, or set where it was fine-tuned
+        units.append(RolloutUnit(cell.task, policy_bytes(policy, policy.header), seeds, copies=len(seeds)))
     tables = map_units(context.actors, "table", units)
     rows = [row for cell, table in zip(cells, tables, strict=True) for row in episode_rows(cell.identity, stage, table)]
     return pd.DataFrame(rows)
-
-
-def policy_header_of(context: SweepContext, cell: Cell) -> Any:
-    """The header of a cell's fine-tuned policy."""
-    return policy_header(FineTuneJob(Pack("", (cell,)), context.inputs[cell.task], context.config), cell)
 
 
 def run_pack(config: dict[str, Any], context: SweepContext) -> None:
