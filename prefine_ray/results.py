@@ -25,7 +25,7 @@ class ResultsDir:
     """Append-only parts; every file is whole or absent."""
 
     def __init__(self, root: str | Path):
-        self.root = Path(root)
+        self.root = Path(root).absolute()  # trials run in folders of their own
 
     @property
     def config_path(self) -> Path:

@@ -32,12 +32,13 @@ CELLS = 2 * 2 + 2 * 2 * 2  # base cells and grid cells
 
 
 def start(folder: Path, config: dict, *options: str) -> subprocess.Popen:
-    """A sweep in a process of its own, as a user starts it."""
+    """A sweep in a process of its own, as a user starts it: with relative paths."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "prefine_ray", "sweep", str(folder / "config.yaml")]
-    command += ["--results", str(folder / "results"), "--data-dir", str(folder.parent / "data"), *options]
+    command = [sys.executable, "-m", "prefine_ray", "sweep", "config.yaml"]
+    command += ["--results", "results", "--data-dir", str(Path("..") / "data"), *options]
     environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **output)
 
 
 def finish(process: subprocess.Popen, status: int = 0) -> str:
