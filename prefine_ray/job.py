@@ -14,8 +14,9 @@ from prefine_ray.cells import Cell, Pack, TaskInputs
 from prefine_ray.config import SweepConfig
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
-from prefine_ray.learner import Learner, Member
+from prefine_ray.learner import Learner
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy
+from prefine_ray.population import Member
 from prefine_ray.preferences import PreferenceSets, read_labels, split_by_threshold
 from prefine_ray.seeding import derive, numpy_generator
 from prefine_ray.trajectories import Trajectories, read_dsrl, read_summary
