@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from prefine_ray.cells import IDENTITY
 from prefine_ray.results import ResultsDir
 from prefine_ray.tasks import get_task, is_catastrophe, is_violation, normalized_cost
 
-_IDENTITY = ("cell", "method", "task", "preferred", "threshold", "weight", "seed")
-_NOT_METRICS = {*_IDENTITY, "status", "error", "steps", "step"}
+_NOT_METRICS = {*IDENTITY, "status", "error", "steps", "step"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CellRows:
 
     def params(self) -> dict[str, str]:
         """The identity columns and the number of steps, without those that do not apply."""
-        values = {key: self.trial.get(key) for key in (*_IDENTITY, "steps")}
+        values = {key: self.trial.get(key) for key in (*IDENTITY, "steps")}
         return {
             key: f"{value:.12g}" if isinstance(value, float) else str(value)
             for key, value in values.items()
