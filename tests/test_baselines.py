@@ -132,7 +132,12 @@ def test_trac_selects_and_weighs_segments_by_return():
 def test_published_settings_are_the_defaults():
     assert (CPLConfig().alpha, CPLConfig().bias) == (0.2, 0.75)
     settings = TraCConfig()
-    assert (settings.steps, settings.bc_steps, settings.batch_size, settings.learning_rate) == (100_000, 30_000, 96, 1e-4)
+    assert (settings.steps, settings.bc_steps, settings.batch_size, settings.learning_rate) == (
+        100_000,
+        30_000,
+        96,
+        1e-4,
+    )
     assert (settings.gamma, settings.kappa, settings.hidden) == (0.99, 0.7, (256, 256))
     assert PUBLISHED["bullet"][:2] == (0.2, 0.25)
     assert PUBLISHED["safety-gymnasium"][:2] == (0.1, 0.5)
