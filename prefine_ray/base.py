@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.baselines.bc import BCConfig, clone
+from prefine_ray.baselines.bc import CloneConfig, clone
 from prefine_ray.collect import ZOO
 from prefine_ray.config import digest
 from prefine_ray.episode_table import EpisodeTable
@@ -18,7 +18,7 @@ from prefine_ray.seeding import derive
 from prefine_ray.tasks import Task
 from prefine_ray.trajectories import read_dsrl, read_summary
 
-CLONE_VERSION = 1  # raise when a change of the code changes the cloned policy
+CLONE_VERSION = 2  # raise when a change of the code changes the cloned policy
 BEST_SHARE = 0.2  # the base imitates at most this share of the episodes
 MIN_EPISODES = 10  # fewer unsafe episodes than this are too few to imitate
 
@@ -38,9 +38,10 @@ def base_policy(task: Task, choice: str) -> Path:
     return path.resolve()
 
 
-def clone_name(task: Task, data_digest: str, seed: int, config: BCConfig) -> str:
+def clone_name(task: Task, data_digest: str, seed: int, config: CloneConfig, choice: str) -> str:
     """The file name of the policy that `clone_base` makes."""
-    return f"{task.name}-base-{digest([CLONE_VERSION, BEST_SHARE, data_digest, seed, asdict(config)])}.safetensors"
+    made_of = digest([CLONE_VERSION, choice, BEST_SHARE, data_digest, seed, asdict(config)])
+    return f"{task.name}-base-{made_of}.safetensors"
 
 
 def best_unsafe_episodes(summary: EpisodeTable, task: Task) -> NDArray[np.int64]:
@@ -60,25 +61,34 @@ def best_unsafe_episodes(summary: EpisodeTable, task: Task) -> NDArray[np.int64]
 
 
 def clone_base(
-    task: Task, data: str | Path, seed: int, config: BCConfig, on_step: Callable[[int], object] | None = None
+    task: Task,
+    data: str | Path,
+    seed: int,
+    config: CloneConfig,
+    choice: str = "clone",
+    on_step: Callable[[int], object] | None = None,
 ) -> tuple[GaussianPolicy, PolicyHeader]:
-    """A reward-optimised, unsafe base policy: cloned from the unsafe episodes of the highest return.
+    """A base policy cloned from a data set.
 
     Args:
         task: the task.
         data: a DSRL-schema file.
         seed: of the cloning.
         config: settings of the cloning.
+        choice: "clone", reward-optimised and unsafe: imitates the unsafe episodes of the highest return; "bc_all":
+            imitates all episodes.
         on_step: told each finished gradient step.
     """
     summary = read_summary(data, task)
-    best = best_unsafe_episodes(summary, task)
-    policy = clone(read_dsrl(data, task, best), config, derive(seed, task.name, "base"), on_step)
+    imitated = np.arange(len(summary)) if choice == "bc_all" else best_unsafe_episodes(summary, task)
+    policy = clone(read_dsrl(data, task, imitated), config, derive(seed, task.name, "base"), on_step)
     made_by = {
-        "command": f"prefine clone --task {task.name} --seed {seed}",
+        "command": f"prefine clone --task {task.name} --seed {seed}" + " --all" * (choice == "bc_all"),
         "data": Path(data).name,
-        "episodes": len(best),
+        "episodes": len(imitated),
         "settings": asdict(config),
     }
-    scores = {"data_return": float(summary.returns[best].mean()), "data_cost": float(summary.costs[best].mean())}
-    return policy, PolicyHeader(task.name, made_by, scores)
+    returns, costs = summary.returns[imitated], summary.costs[imitated]
+    return policy, PolicyHeader(
+        task.name, made_by, {"data_return": float(returns.mean()), "data_cost": float(costs.mean())}
+    )

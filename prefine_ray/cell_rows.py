@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from prefine_ray.cells import IDENTITY
 from prefine_ray.results import ResultsDir
 from prefine_ray.tasks import get_task, is_catastrophe, is_violation, normalized_cost
 
-_IDENTITY = ("cell", "method", "task", "preferred", "threshold", "weight", "seed")
-_NOT_METRICS = {*_IDENTITY, "status", "error", "steps", "step"}
+_NOT_METRICS = {*IDENTITY, "status", "error", "steps", "step"}
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,20 @@ class CellRows:
         if method == "base":
             return f"{task} base seed {seed}"
         weight = "" if pd.isna(self.trial["weight"]) else f" w={self.trial['weight']:g}"
-        return f"{task}{weight} seed {seed} ({method}, {self.trial['preferred']}, {self.trial['threshold']:g})"
+        size, noise = (self.trial.get(name) or 0 for name in ("num_preferred", "label_noise"))
+        threshold = "" if pd.isna(self.trial["threshold"]) else f"{self.trial['threshold']:g}"
+        known = (
+            method,
+            self.trial["preferred"],
+            f"N_p={size}" * (size > 0),
+            f"noise={noise:g}" * (noise > 0),
+            threshold,
+        )
+        return f"{task}{weight} seed {seed} ({', '.join(part for part in known if part)})"
 
     def params(self) -> dict[str, str]:
         """The identity columns and the number of steps, without those that do not apply."""
-        values = {key: self.trial.get(key) for key in (*_IDENTITY, "steps")}
+        values = {key: self.trial.get(key) for key in (*IDENTITY, "steps")}
         return {
             key: f"{value:.12g}" if isinstance(value, float) else str(value)
             for key, value in values.items()
@@ -80,13 +89,13 @@ class CellRows:
     def evaluation(self) -> dict[str, float]:
         """Means over the evaluation episodes, named as by `prefine evaluate`.
 
-        A base policy has no threshold of its own: its scores stand at each of the task's, as "violation_rate_20".
+        A policy without a threshold of its own (base, BC-All) has scores at each of the task's, as
+        "violation_rate_20".
         """
 
-        is_base = self.trial["method"] == "base"
         rows = self.episodes
         if not rows.empty:
-            rows = rows[rows["stage"] == ("base" if is_base else "finetuned")]
+            rows = rows[rows["stage"] == ("base" if self.trial["method"] == "base" else "finetuned")]
         if rows.empty:
             return {}
         task = get_task(self.trial["task"])
@@ -98,7 +107,8 @@ class CellRows:
             "mean_cost": costs.mean(),
             "normalized_reward": task.normalized_reward(returns).mean(),
         }
-        at = {f"_{t:g}": t for t in task.thresholds} if is_base else {"": self.trial["threshold"]}
+        own = self.trial["threshold"]
+        at = {f"_{t:g}": t for t in task.thresholds} if pd.isna(own) else {"": own}
         for suffix, threshold in at.items():
             means[f"normalized_cost{suffix}"] = normalized_cost(costs, threshold).mean()
             means[f"violation_rate{suffix}"] = is_violation(costs, threshold).mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,18 @@ from prefine_ray.config import SweepConfig, digest
 from prefine_ray.files import file_digest
 
 RESULT_VERSION = 1  # raise when a change of the code changes results
+CLONING_METHODS = ("bc_all", "bc_safe")  # they know no preferences
+IDENTITY = (
+    "cell",
+    "method",
+    "task",
+    "preferred",
+    "num_preferred",
+    "label_noise",
+    "threshold",
+    "weight",
+    "seed",
+)  # the columns that name a cell in every table of rows
 
 
 @dataclass(frozen=True)
@@ -31,21 +43,23 @@ class Cell:
     name: str  # the hash
     method: str
     task: str
-    preferred: str
-    threshold: float
-    weight: float
+    preferred: str  # "" for methods without preferences
+    num_preferred: int  # N_p; 0 where it does not apply
+    label_noise: float  # 0 where it does not apply
+    threshold: float  # NaN for policies that do not depend on one
+    weight: float  # NaN for methods without one
     seed: int
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The columns that name the cell in every table of rows."""
+        """The IDENTITY columns."""
         fields = asdict(self)
         return {"cell": fields.pop("name"), **fields}
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells that one Train fit carries as one population: those of one task, method and preferred set."""
+    """Cells that one Train fit carries as one population: of one task, method, kind of preferences and threshold."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -56,28 +70,52 @@ class Pack:
         return self.cells[0].task
 
     @property
+    def method(self) -> str:
+        """The method of all cells."""
+        return self.cells[0].method
+
+    @property
     def label(self) -> str:
         """For people."""
         first = self.cells[0]
-        return f"{first.method} {first.task} {first.preferred} threshold {first.threshold:g}"
+        threshold = "" if math.isnan(first.threshold) else f"threshold {first.threshold:g}"
+        return " ".join(part for part in (first.method, first.task, first.preferred, threshold) if part)
+
+
+def grid_points(config: SweepConfig, task: str) -> Iterator[dict[str, Any]]:
+    """The points of one task's grid as the fields of a cell but its name.
+
+    In the order method, preferred, N_p, label noise, threshold, weight, seed, of which each method has the axes
+    that its result depends on.
+    """
+    for method in config.methods:
+        thresholds = (math.nan,) if method == "bc_all" else config.task_thresholds(task)
+        weights = config.weights if method == "prefine" else (math.nan,)
+        axes = (_preference_points(config, method), thresholds, weights, config.seeds)
+        for preferences, threshold, weight, seed in itertools.product(*axes):
+            point = {"threshold": threshold, "weight": weight, "seed": seed}
+            yield {"method": method, "task": task, **preferences, **point}
+
+
+def _preference_points(config: SweepConfig, method: str) -> list[dict[str, Any]]:
+    if method in CLONING_METHODS:
+        return [{"preferred": "", "num_preferred": 0, "label_noise": 0.0}]
+    sizes = list(itertools.product(config.preferences.num_preferred, config.preferences.label_noise))
+    return [
+        {"preferred": preferred, "num_preferred": size, "label_noise": noise}
+        for preferred in config.preferred
+        for size, noise in ([(0, 0.0)] if preferred == "labels" else sizes)
+    ]
 
 
 def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
-    """All cells of the grid, in the order task, method, preferred, threshold, weight, seed."""
+    """All cells of the grid, in the order of tasks and `grid_points`."""
     cells = []
     for task in config.tasks:
-        common = _determinants(config, task, inputs[task])
-        axes = (config.methods, config.preferred, config.task_thresholds(task), config.weights, config.seeds)
-        for method, preferred, threshold, weight, seed in itertools.product(*axes):
-            point: dict[str, Any] = {
-                "method": method,
-                "task": task,
-                "preferred": preferred,
-                "threshold": threshold,
-                "weight": weight,
-                "seed": seed,
-            }
-            cells.append(Cell(name=digest({**common, **point}), **point))
+        for point in grid_points(config, task):
+            axes = {name: value for name, value in point.items() if name not in _IN_PREFERENCES}
+            name = digest({**_determinants(config, point, inputs[task]), **axes})
+            cells.append(Cell(name=name, **point))
     return cells
 
 
@@ -93,29 +131,41 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
         }
         for seed in config.seeds:
             name = digest({**common, "method": "base", "task": task, "seed": seed})
-            cells.append(Cell(name, "base", task, "", math.nan, math.nan, seed))
+            cells.append(Cell(name, "base", task, "", 0, 0.0, math.nan, math.nan, seed))
     return cells
 
 
 def make_packs(cells: Iterable[Cell], finished: set[str]) -> list[Pack]:
-    """Groups the unfinished cells by (task, method, preferred, threshold): weights and seeds train together."""
+    """Groups the unfinished cells by (task, method, preferred, threshold).
+
+    All weights, seeds, numbers of preferred trajectories and label noises of a group train together.
+    """
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.name not in finished:
-            groups.setdefault((cell.task, cell.method, cell.preferred, cell.threshold), []).append(cell)
+            groups.setdefault((cell.task, cell.method, cell.preferred, repr(cell.threshold)), []).append(cell)
     return [Pack(digest([cell.name for cell in group]), tuple(group)) for group in groups.values()]
 
 
-def _determinants(config: SweepConfig, task: str, inputs: TaskInputs) -> dict[str, Any]:
-    labels = config.preferences.labels
-    finetune = config.finetune.model_dump(mode="json", exclude={"checkpoint_every", "log_every"})
-    return {
+_IN_PREFERENCES = ("num_preferred", "label_noise")  # axes that stand among the preferences in the hash
+
+
+def _determinants(config: SweepConfig, point: Mapping[str, Any], inputs: TaskInputs) -> dict[str, Any]:
+    """What a cell's result depends on beside its own axes."""
+    method = point["method"]
+    settings = config.settings(method).model_dump(mode="json", exclude={"checkpoint_every", "log_every"})
+    determinants = {
         "version": RESULT_VERSION,
         "experiment_seed": config.seed,
         "data": inputs.data_digest,
-        "base": inputs.base_digest,
-        "preferences": config.preferences.model_dump(mode="json"),
-        "labels": file_digest(labels.format(task=task)) if labels else "",
-        "finetune": finetune,
         "evaluation": config.evaluation.model_dump(mode="json"),
+        "finetune" if method == "prefine" else method: settings,
     }
+    if method == "prefine":
+        determinants["base"] = inputs.base_digest
+    if method not in CLONING_METHODS:
+        axes = {name: point[name] for name in _IN_PREFERENCES}
+        labels = config.preferences.labels
+        determinants["preferences"] = {**config.preferences.model_dump(mode="json"), **axes}
+        determinants["labels"] = file_digest(labels.format(task=point["task"])) if labels else ""
+    return determinants

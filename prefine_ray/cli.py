@@ -134,6 +134,7 @@ def _add_policy_commands(add: _Commands) -> None:
     _data_directory(parser)
     parser.add_argument("--data", metavar="FILE", help="a DSRL-schema file (default: the collected one)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="imitate all episodes instead")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the policy file to write")
     parser = add(
         "finetune",

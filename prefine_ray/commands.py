@@ -114,13 +114,14 @@ def clone(options: Options) -> None:
     from tqdm import tqdm
 
     from prefine_ray.base import clone_base
-    from prefine_ray.baselines.bc import BCConfig
+    from prefine_ray.baselines.bc import CloneConfig
     from prefine_ray.policy import save_policy
 
-    task, config = get_task(options.task), BCConfig()
+    task, config = get_task(options.task), CloneConfig()
     data = _data_file(options)
     with tqdm(total=config.steps, desc=f"clone {task.name}", unit="step") as bar:
-        policy, header = clone_base(task, data, options.seed, config, lambda step: bar.update())
+        choice = "bc_all" if options.all else "clone"
+        policy, header = clone_base(task, data, options.seed, config, choice, lambda step: bar.update())
     save_policy(policy, options.output, header)
     print(options.output)
 
@@ -151,6 +152,7 @@ def _finetune_job(options: Options) -> FineTuneJob:
     task = get_task(options.task)
     changes = {
         "tasks": (task.name,),
+        "methods": ("prefine",),
         "thresholds": (task.middle_threshold if options.threshold is None else options.threshold,),
         "weights": (options.weight,),
         "seeds": tuple(options.seeds),
@@ -164,6 +166,8 @@ def _finetune_job(options: Options) -> FineTuneJob:
     base = base_policy(task, config.base)
     inputs = TaskInputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))
     cells = [cell for cell in make_cells(config, {task.name: inputs}) if cell.weight == options.weight]
+    first = cells[0]  # of several sets of preferences, too
+    cells = [c for c in cells if (c.num_preferred, c.label_noise) == (first.num_preferred, first.label_noise)]
     return FineTuneJob(make_packs(cells, set())[0], inputs, config)
 
 
@@ -173,7 +177,7 @@ def _train_here(job: FineTuneJob) -> tuple[GaussianPolicy, pd.DataFrame]:
     from prefine_ray.job import CurveRecorder, make_learner
 
     learner, recorder = make_learner(job), CurveRecorder(job.pack)
-    for step in tqdm(range(1, job.config.finetune.steps + 1), "fine-tuning", unit="step"):
+    for step in tqdm(range(1, job.settings.steps + 1), "fine-tuning", unit="step"):
         learner.train(step, recorder)
     return learner.policies(), recorder.frame()
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
-Method = Literal["prefine"]
+Method = Literal["prefine", "bc_all", "bc_safe", "cpl", "trac"]
+CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -38,16 +39,24 @@ class DataConfig(_Section):
 
 
 class PreferenceConfig(_Section):
-    """Which trajectories are preferred and which dispreferred."""
+    """Which trajectories are preferred and which dispreferred; N_p and label noise are axes of the grid."""
 
-    num_preferred: Positive = 100  # N_p
+    num_preferred: tuple[Positive, ...] = (100,)  # N_p: one number, or several
     num_dispreferred: Positive = 20  # N_np
-    label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # fraction of wrong labels
+    label_noise: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0,)  # fraction of wrong labels: one, or several
     labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: [labels]`; {task} allowed
+
+    @field_validator("num_preferred", "label_noise", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else [value]
+        if not values:
+            raise ValueError("must not be empty")
+        return tuple(dict.fromkeys(values))
 
 
 class FineTuneConfig(_Section):
-    """The objective and its optimiser."""
+    """The objective of PREFINE and its optimiser."""
 
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
@@ -70,6 +79,61 @@ class FineTuneConfig(_Section):
         return self
 
 
+class BCConfig(_Section):
+    """BC-All and BC-Safe; defaults are OSRL's (see `prefine_ray.baselines.bc`)."""
+
+    steps: Positive = 100_000  # gradient steps
+    batch_size: Positive = 512
+    learning_rate: PositiveFloat = 1e-3  # Adam
+    hidden: tuple[Positive, ...] = (256, 256)
+    log_every: Positive = 500
+    checkpoint_every: Positive = 10_000
+
+
+class SegmentConfig(_Section):
+    """What CPL-KL and TraC have in common (see `prefine_ray.baselines.segments`)."""
+
+    steps: Positive = 100_000  # gradient steps in all
+    bc_steps: Positive = 30_000  # of them cloning, before the preference loss
+    batch_size: Annotated[int, Field(gt=0, multiple_of=2)] = 96  # segments, half of them from either side
+    segment: Positive = 64  # steps per segment
+    learning_rate: PositiveFloat = 1e-4  # Adam
+    preference_rate: PositiveFloat = 0.1  # factor of the learning rate in the preference phase
+    warmup_steps: Positive = 10_000  # of that phase, over which its rate rises from 0
+    hidden: tuple[Positive, ...] = (256, 256)
+    log_every: Positive = 500
+    checkpoint_every: Positive = 5_000
+
+    @model_validator(mode="after")
+    def _phases(self) -> SegmentConfig:
+        if self.bc_steps >= self.steps:
+            raise ValueError(f"bc_steps ({self.bc_steps}) must be below steps ({self.steps}), which counts both phases")
+        return self
+
+
+class CPLConfig(SegmentConfig):
+    """CPL-KL; defaults are the published ones (see `prefine_ray.baselines.cpl`)."""
+
+    steps: Positive = 500_000
+    bc_steps: Positive = 200_000
+    alpha: PositiveFloat = 0.2  # inverse temperature
+    bias: Annotated[float, Field(gt=0, le=1)] = 0.75  # lambda
+
+
+class TraCConfig(SegmentConfig):
+    """TraC; defaults are the published ones, null: that of the task's suite (see `prefine_ray.baselines.trac`)."""
+
+    alpha: PositiveFloat | None = None  # inverse temperature
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.99  # discount along a segment
+    eta: PositiveFloat | None = None  # weight of the undesirable side
+    kappa: Annotated[float, Field(ge=0, le=1)] = 0.7  # least weight of a segment of a preferred trajectory
+    top: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the preferred segments that is desirable
+    bottom: Annotated[float, Field(ge=0, le=1)] | None = None  # share of them that is undesirable
+
+
+MethodSettings = FineTuneConfig | BCConfig | CPLConfig | TraCConfig
+
+
 class EvaluationConfig(_Section):
     """Evaluation episodes, deterministic policy, seeds used nowhere else."""
 
@@ -87,20 +151,25 @@ class ResourceConfig(_Section):
 
 
 class SweepConfig(_Section):
-    """A grid of cells: task x threshold x preferred x weight x seed."""
+    """A grid of cells: task x method x preferred x N_p x label noise x threshold x weight x seed."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = 0  # the experiment seed, from which all randomness derives
     tasks: tuple[str, ...] = BENCHMARK
     thresholds: Literal["middle", "all"] | tuple[float, ...] = "middle"
-    methods: tuple[Method, ...] = ("prefine",)
+    methods: tuple[Method, ...] = ("prefine",)  # weights apply to prefine alone
     preferred: tuple[PreferredChoice, ...] = ("best",)
     weights: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)  # w; 0, the control, is always among them
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    base: str = "zoo"  # zoo: the shipped base policy; clone: made now from the data; or a policy file with {task}
+    # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
+    # them; or a policy file with {task}
+    base: str = "zoo"
     data: DataConfig = DataConfig()
     preferences: PreferenceConfig = PreferenceConfig()
     finetune: FineTuneConfig = FineTuneConfig()
+    bc: BCConfig = BCConfig()
+    cpl: CPLConfig = CPLConfig()
+    trac: TraCConfig = TraCConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
 
@@ -135,10 +204,15 @@ class SweepConfig(_Section):
     def _labels(self) -> SweepConfig:
         if "labels" in self.preferred and not self.preferences.labels:
             raise ValueError("preferred: [labels] needs preferences.labels, a CSV or JSON file of labels")
-        for name in ("tasks", "seeds", "preferred"):
+        for name in ("tasks", "seeds", "preferred", "methods"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
         return self
+
+    def settings(self, method: str) -> MethodSettings:
+        """The settings of one method."""
+        by_method: dict[str, MethodSettings] = {"prefine": self.finetune, "cpl": self.cpl, "trac": self.trac}
+        return by_method.get(method, self.bc)
 
     def task_thresholds(self, task: str) -> tuple[float, ...]:
         """The cost thresholds of one task."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from prefine_ray.policy import GaussianPolicy, policy_from_bytes
+from prefine_ray.population import MemberRows
 from prefine_ray.rollouts import rollout
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.trajectories import Trajectories
@@ -126,18 +127,13 @@ class SegmentTable:
     """For each member the pairs (data step, counterfactual row) at which a segment may start."""
 
     def __init__(self, pairs: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], device: torch.device):
-        counts = np.array([len(data) for data, _ in pairs])
-        if (counts == 0).any():
-            raise ValueError("no segment fits: the segment is longer than the (counterfactual) episodes")
-        self.count = torch.as_tensor(counts, device=device)[:, None]
-        self.offset = torch.as_tensor(np.cumsum(counts) - counts, device=device)[:, None]
-        self.data_steps = torch.as_tensor(np.concatenate([data for data, _ in pairs]), device=device)
-        self.rows = torch.as_tensor(np.concatenate([rows for _, rows in pairs]), device=device)
+        self._data = MemberRows([data for data, _ in pairs], device)
+        self._rows = torch.as_tensor(np.concatenate([rows for _, rows in pairs]), device=device)
 
     def draw(self, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Starts [P, B] of uniformly drawn segments, from uniform numbers [P, B] in [0, 1)."""
-        chosen = self.offset + (uniform * self.count).long().clamp_max(self.count - 1)
-        return self.data_steps[chosen], self.rows[chosen]
+        places = self._data.places(uniform)
+        return self._data.values[places], self._rows[places]
 
 
 def segment_starts(

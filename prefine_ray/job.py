@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from prefine_ray.cells import Cell, Pack, TaskInputs
-from prefine_ray.config import SweepConfig
+from prefine_ray.baselines.bc import BehaviouralCloning
+from prefine_ray.baselines.cpl import CPL
+from prefine_ray.baselines.trac import TraC
+from prefine_ray.cells import CLONING_METHODS, Cell, Pack, TaskInputs, make_cells
+from prefine_ray.config import BCConfig, MethodSettings, SweepConfig
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
-from prefine_ray.learner import Learner, Member
+from prefine_ray.learner import Learner
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy
-from prefine_ray.preferences import PreferenceSets, read_labels, split_by_threshold
+from prefine_ray.population import Member, PopulationLearner
+from prefine_ray.preferences import NotEnoughTrajectoriesError, PreferenceSets, read_labels, split_by_threshold
 from prefine_ray.seeding import derive, numpy_generator
+from prefine_ray.tasks import get_task
 from prefine_ray.trajectories import Trajectories, read_dsrl, read_summary
 
 
@@ -30,14 +37,27 @@ class FineTuneJob:
     config: SweepConfig
 
     @property
+    def settings(self) -> MethodSettings:
+        """The settings of the pack's method."""
+        return self.config.settings(self.pack.method)
+
+    @property
     def mode(self) -> Mode:
         """Which counterfactuals a source has to generate."""
         return "closed_loop" if self.config.finetune.counterfactuals == "closed_loop" else "state_matched"
 
+    @property
+    def needs_source(self) -> bool:
+        """Whether the learner asks a source for counterfactuals."""
+        return self.pack.method == "prefine" and self.config.finetune.counterfactuals != "learner"
 
-def preference_sets(job: FineTuneJob, cell: Cell, summary: EpisodeTable) -> PreferenceSets:
-    """The preferred and dispreferred episodes of one cell."""
-    chosen = job.config.preferences
+
+def trajectory_sets(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> PreferenceSets:
+    """The episodes that one cell learns from: preferred and dispreferred; or those to imitate, and none."""
+    chosen = config.preferences
+    if cell.method in CLONING_METHODS:
+        imitated = np.flatnonzero(summary.costs <= (math.inf if cell.method == "bc_all" else cell.threshold))
+        return PreferenceSets(imitated, imitated[:0])
     if cell.preferred == "labels":
         assert chosen.labels is not None
         return read_labels(chosen.labels.format(task=cell.task), len(summary))
@@ -45,17 +65,58 @@ def preference_sets(job: FineTuneJob, cell: Cell, summary: EpisodeTable) -> Pref
         summary,
         cell.threshold,
         preferred="best" if cell.preferred == "best" else "random",
-        num_preferred=chosen.num_preferred,
+        num_preferred=cell.num_preferred,
         num_dispreferred=chosen.num_dispreferred,
-        rng=numpy_generator(job.config.seed, cell.task, cell.seed, "preferences"),
-        label_noise=chosen.label_noise,
+        rng=numpy_generator(config.seed, cell.task, cell.seed, "preferences"),
+        label_noise=cell.label_noise,
     )
+
+
+def check_inputs(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> None:
+    """Draws every cell's trajectories before anything is trained.
+
+    Raises:
+        NotEnoughTrajectoriesError: cells have too few; the message names every such task and threshold, and a remedy.
+        LabelFileError: a file of labels cannot be used.
+    """
+    cells: dict[str, list[Cell]] = {}
+    for cell in make_cells(config, inputs):
+        if cell.weight == 0.0 or math.isnan(cell.weight):  # weight 0 is always there and draws as the others do
+            cells.setdefault(cell.task, []).append(cell)
+    problems: dict[str, str] = {}
+    for task, of_task in cells.items():
+        summary = read_summary(inputs[task].data_path, task)
+        for cell in of_task:
+            if problem := _problem(config, cell, summary):
+                problems.setdefault(f"{task}, {problem}", task)
+    if problems:
+        lines, task = "\n".join(f"- {problem}" for problem in problems), next(iter(problems.values()))
+        raise NotEnoughTrajectoriesError(
+            f"the data do not hold the trajectories that this sweep needs:\n{lines}\n"
+            "Lower preferences.num_preferred or num_dispreferred (or the method's segment), choose other thresholds, "
+            f"or collect more (data.episodes). See what there is: prefine data describe --task {task}"
+        )
+
+
+def _problem(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> str | None:
+    """Why a cell cannot be trained, in a line or two; None if it can."""
+    try:
+        sets = trajectory_sets(config, cell, summary)
+    except NotEnoughTrajectoriesError as error:
+        return str(error).split("\nCosts of")[0]
+    settings = config.settings(cell.method)
+    segment = 1 if isinstance(settings, BCConfig) else settings.segment
+    for side in (sets.preferred,) if cell.method in CLONING_METHODS else (sets.preferred, sets.dispreferred):
+        if not (summary.lengths[side] >= segment).any():
+            what = f"of {segment} steps, as {cell.method} needs" if len(side) else "under the threshold to imitate"
+            return f"threshold {cell.threshold:g}: no trajectory {what}"
+    return None
 
 
 def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     """The episodes that the pack learns from, and its members with indices into them."""
     summary = read_summary(job.inputs.data_path, job.pack.task)
-    sets = [preference_sets(job, cell, summary) for cell in job.pack.cells]
+    sets = [trajectory_sets(job.config, cell, summary) for cell in job.pack.cells]
     used = np.unique(np.concatenate([side for s in sets for side in (s.preferred, s.dispreferred)]))
     members = [
         Member(
@@ -69,12 +130,21 @@ def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     return read_dsrl(job.inputs.data_path, job.pack.task, used), members
 
 
-def make_learner(job: FineTuneJob, device: str = "cpu", source: CounterfactualSource | None = None) -> Learner:
-    """The learner of a job; where it needs a source of counterfactuals and none is given, this process is one."""
+def make_learner(
+    job: FineTuneJob, device: str = "cpu", source: CounterfactualSource | None = None
+) -> PopulationLearner:
+    """The learner of a job's method; without a `source`, counterfactuals that it asks for are made in this process."""
     trajectories, members = load_members(job)
-    if source is None and job.config.finetune.counterfactuals != "learner":
+    config, method = job.config, job.pack.method
+    if method in CLONING_METHODS:
+        return BehaviouralCloning(trajectories, members, config.bc, device)
+    if method == "cpl":
+        return CPL(trajectories, members, config.cpl, device)
+    if method == "trac":
+        return TraC(trajectories, members, config.trac, get_task(job.pack.task).suite, device)
+    if source is None and job.needs_source:
         source = LocalSource(CounterfactualGenerator(job.pack.task, trajectories, job.mode))
-    return Learner(load_policy(job.inputs.base_path), trajectories, members, job.config.finetune, device, source)
+    return Learner(load_policy(job.inputs.base_path), trajectories, members, config.finetune, device, source)
 
 
 class CurveRecorder:
@@ -110,7 +180,7 @@ def trial_rows(job: FineTuneJob, curves: pd.DataFrame, policies: GaussianPolicy,
             **cell.identity,
             "status": "finished" if finite else "failed",
             "error": "" if finite else "diverged: the policy holds NaN or infinity",
-            "steps": job.config.finetune.steps,
+            "steps": job.settings.steps,
             "wall_s": wall_s / len(job.pack.cells),
             **last.loc[cell.name].drop(labels=[*(k for k in cell.identity if k != "cell"), "step"]).to_dict(),
         }
@@ -123,9 +193,9 @@ def policy_header(job: FineTuneJob, cell: Cell) -> PolicyHeader:
     made_by = {
         "command": "prefine sweep",
         **cell.identity,
-        "base": Path(job.inputs.base_path).name,
-        "base_digest": job.inputs.base_digest,
         "data_digest": job.inputs.data_digest,
-        "finetune": job.config.finetune.model_dump(mode="json"),
+        "settings": job.settings.model_dump(mode="json"),
     }
+    if cell.method == "prefine":  # the others start from fresh weights
+        made_by |= {"base": Path(job.inputs.base_path).name, "base_digest": job.inputs.base_digest}
     return PolicyHeader(task=cell.task, made_by=made_by)

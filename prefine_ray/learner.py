@@ -1,8 +1,8 @@
-"""Fine-tuning of a population of policies, without Ray."""
+"""Fine-tuning of a population of policies with the PREFINE objective, without Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,25 +21,9 @@ from prefine_ray.counterfactual import (
 )
 from prefine_ray.objective import Loss, SidedLogProbs, gaussian_entropy, gaussian_kl, prefine_loss
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, policy_bytes
+from prefine_ray.population import CHUNK, SIDES, Member, Metrics, PopulationLearner
 from prefine_ray.seeding import derive
 from prefine_ray.trajectories import Trajectories
-
-_CHUNK = 25  # gradient steps whose random numbers are drawn at once
-SIDES = ("preferred", "dispreferred")
-
-
-@dataclass(frozen=True)
-class Member:
-    """One policy of the population: its weight, its preference sets and its random stream."""
-
-    weight: float
-    preferred: NDArray[np.int64]  # episode indices into the job's trajectories
-    dispreferred: NDArray[np.int64]
-    seed: int  # members of equal seed see the same random numbers, whatever their weight
-
-    def side(self, name: str) -> NDArray[np.int64]:
-        """The episodes of D_p ("preferred") or D_np ("dispreferred")."""
-        return self.preferred if name == "preferred" else self.dispreferred
 
 
 @dataclass
@@ -52,12 +36,8 @@ class _Window:
     policy_step: int = 0
 
 
-class Learner:
-    """Trains P policies at once from the same reference with the PREFINE objective.
-
-    Members do not influence one another: each has its own data, weight and random stream, and Adam works
-    element by element.
-    """
+class Learner(PopulationLearner):
+    """Trains P policies at once from the same reference with the PREFINE objective."""
 
     def __init__(
         self,
@@ -68,36 +48,21 @@ class Learner:
         device: str | torch.device = "cpu",
         source: CounterfactualSource | None = None,
     ):
-        self.config, self.members, self.trajectories = config, list(members), trajectories
-        self.device = torch.device(device)
-        self.step = 0
+        bounds = (config.log_std_min, reference.architecture.log_std_bounds[1])
+        self.reference = reference.with_log_std_bounds(bounds).to(device).requires_grad_(False)
+        super().__init__(self.reference.repeat(len(members)), trajectories, members, config, device)
+        self.config = config
         self._source = source if config.counterfactuals != "learner" else None
         if config.counterfactuals != "learner" and source is None:
             raise ValueError(f"counterfactuals: {config.counterfactuals} needs a source that generates them")
-        bounds = (config.log_std_min, reference.architecture.log_std_bounds[1])
-        self.reference = reference.with_log_std_bounds(bounds).to(self.device).requires_grad_(False)
-        self.policy = self.reference.repeat(len(self.members)).to(self.device)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=config.learning_rate, foreach=True)
         self._weight = torch.tensor([member.weight for member in members], device=self.device)
-        self._setup_data()
-        self._setup_streams()
+        with torch.no_grad():
+            mean, log_std = self.reference(self._observations[None])
+        self._reference_mean, self._reference_log_std = mean[0], log_std[0].contiguous()
         self._window = self._whole_data_window() if self._source is None else None
         self._pending: list[list[CounterfactualRequest]] = []
 
     # ------------------------------------------------------------------ set-up
-
-    def _setup_data(self) -> None:
-        self._observations = torch.from_numpy(self.trajectories.observations).to(self.device)
-        self._actions = torch.from_numpy(self.trajectories.actions).to(self.device)
-        with torch.no_grad():
-            mean, log_std = self.reference(self._observations[None])
-        self._reference_mean, self._reference_log_std = mean[0], log_std[0].contiguous()
-
-    def _setup_streams(self) -> None:
-        seeds = sorted({member.seed for member in self.members})
-        self._stream_seeds = seeds
-        self._stream_of = torch.tensor([seeds.index(member.seed) for member in self.members], device=self.device)
-        self._chunk: tuple[int, dict[str, Tensor]] = (-1, {})
 
     def _pairs(self, episodes: NDArray[np.int64], lengths: NDArray[np.int64], first_row: int = 0) -> Any:
         data = self.trajectories
@@ -116,27 +81,19 @@ class Learner:
             }
         )
 
-    # ------------------------------------------------------------------ random numbers
-
-    def _random(self, name: str) -> Tensor:
-        """This step's random numbers per member, [P, ...]; equal for members of one stream."""
-        index, offset = divmod(self.step, _CHUNK)
-        if self._chunk[0] != index:
-            self._chunk = (index, self._draw_chunk(index))
-        return self._chunk[1][name][:, offset][self._stream_of]
-
-    def _draw_chunk(self, index: int) -> dict[str, Tensor]:
-        batch, act_dim = self.config.batch_size, self._actions.shape[-1]
-        drawn: dict[str, list[NDArray[np.float32]]] = {"uniform": [], "noise": []}
-        for seed in self._stream_seeds:
-            generator = np.random.Generator(np.random.Philox(derive(seed, "batches", index)))
-            drawn["uniform"].append(generator.random((_CHUNK, 2, batch), dtype=np.float32))
-            if self._source is None:
-                shape = (_CHUNK, 2 * batch * self.config.segment, act_dim)
-                drawn["noise"].append(generator.standard_normal(shape, dtype=np.float32))
-        return {k: torch.from_numpy(np.stack(v)).to(self.device) for k, v in drawn.items() if v}
+    def _draw(self, generator: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+        batch = self.config.batch_size
+        drawn = {"uniform": generator.random((CHUNK, 2, batch), dtype=np.float32)}
+        if self._source is None:
+            shape = (CHUNK, 2 * batch * self.config.segment, self._actions.shape[-1])
+            drawn["noise"] = generator.standard_normal(shape, dtype=np.float32)
+        return drawn
 
     # ------------------------------------------------------------------ counterfactuals from a source
+
+    def _before_step(self) -> None:
+        if self._source is not None and self.step % self.config.refresh_every == 0:
+            self._refresh()
 
     def _refresh(self) -> None:
         """At the start of each stretch of `refresh_every` steps: use what was asked for one stretch ago.
@@ -196,18 +153,6 @@ class Learner:
 
     # ------------------------------------------------------------------ one gradient step
 
-    def train_step(self) -> dict[str, Tensor] | None:
-        """One gradient step of all members; metrics per member, [P] each, on logging steps."""
-        if self._source is not None and self.step % self.config.refresh_every == 0:
-            self._refresh()
-        logging = self.step % self.config.log_every == 0 or self.step == self.config.steps - 1
-        loss, metrics = self._loss(logging)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.sum().backward()
-        self.optimizer.step()
-        self.step += 1
-        return metrics
-
     def _draw_batch(self) -> tuple[Tensor, Tensor]:
         """Flat data steps and counterfactual rows [P, 2 B L]: the preferred half, then the dispreferred."""
         assert self._window is not None
@@ -217,7 +162,7 @@ class Learner:
         steps, rows = (torch.cat([pair[i] for pair in drawn], dim=1) for i in range(2))
         return (steps[..., None] + along).flatten(1), (rows[..., None] + along).flatten(1)
 
-    def _loss(self, logging: bool) -> tuple[Loss, dict[str, Tensor] | None]:
+    def _loss(self, logging: bool) -> tuple[Tensor, Metrics | None]:
         steps, rows = self._draw_batch()
         observations, actions = self._observations[steps], self._actions[steps]
         mean, log_std = self.policy(observations)
@@ -227,7 +172,7 @@ class Learner:
         counterfactual = self._counterfactual_log_probs(rows, mean, log_std, reference)
         sides = self._split(data, data_reference, *counterfactual)
         loss = prefine_loss(*sides, self._weight, self.config.beta, self.config.log_ratio_limit)
-        return loss, self._metrics(loss, sides, mean, log_std, reference) if logging else None
+        return loss.total, self._metrics(loss, sides, mean, log_std, reference) if logging else None
 
     def _counterfactual_log_probs(
         self, rows: Tensor, mean: Tensor, log_std: Tensor, reference: tuple[Tensor, Tensor]
@@ -261,7 +206,7 @@ class Learner:
         mean: Tensor,
         log_std: Tensor,
         reference: tuple[Tensor, Tensor],
-    ) -> dict[str, Tensor]:
+    ) -> Metrics:
         half = mean.shape[1] // 2
         values = {
             "loss": loss.total,
@@ -279,37 +224,19 @@ class Learner:
             values["staleness"] = torch.full_like(loss.total, float(self.step - self._window.policy_step))
         return {name: value.detach().cpu() for name, value in values.items()}
 
-    # ------------------------------------------------------------------ the whole training
-
-    def train(self, until: int, on_metrics: Callable[[int, dict[str, Tensor]], None] | None = None) -> None:
-        """Trains until gradient step `until`, giving the metrics of logging steps to `on_metrics(step, metrics)`."""
-        while self.step < until:
-            step = self.step
-            metrics = self.train_step()
-            if metrics is not None and on_metrics is not None:
-                on_metrics(step, metrics)
+    # ------------------------------------------------------------------ checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs, as tensors and plain values; random numbers follow from the step."""
-        return {
-            "step": self.step,
-            "policy": self.policy.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "pending": [[_pack_request(request) for request in requests] for requests in self._pending],
-        }
+        """What a checkpoint needs, the counterfactuals that were asked for among it."""
+        pending = [[_pack_request(request) for request in requests] for requests in self._pending]
+        return {**super().state_dict(), "pending": pending}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from a checkpoint made between two stretches (see `refresh_every`)."""
-        self.step = state["step"]
-        self.policy.load_state_dict(state["policy"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state_dict(state)
         self._pending = [[_unpack_request(request) for request in requests] for requests in state["pending"]]
         if self._source is not None and self._pending:
             self._source.request(self._pending[0])
-
-    def policies(self) -> GaussianPolicy:
-        """The trained population, on the CPU."""
-        return self.policy.select(range(len(self.members))).cpu()
 
 
 def _take(values: Tensor, rows: Tensor) -> Tensor:

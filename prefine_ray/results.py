@@ -18,7 +18,7 @@ import pandas as pd
 from prefine_ray.files import atomic_path, write_text
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
-_ORDER = ["method", "task", "preferred", "threshold", "weight", "seed"]
+_ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
 
 
 class ResultsDir:
@@ -72,7 +72,7 @@ class ResultsDir:
             return rows
         keep = self.finished_cells() if cells is None else self.finished_cells() & set(cells)
         rows = rows[rows["cell"].isin(keep)]
-        keys = [*_ORDER, *(name for name in ("stage", "step", "episode") if name in rows)]
+        keys = [name for name in (*_ORDER, "stage", "step", "episode") if name in rows]
         return rows.sort_values(keys, kind="stable").drop_duplicates(keys).reset_index(drop=True)
 
     def merge(self, cells: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prefine_ray.cells import grid_points
 from prefine_ray.config import load_config
 from prefine_ray.results import ResultsDir
 
@@ -22,11 +23,7 @@ def status_text(root: Path) -> str:
     trials = results.read("trials")
     lines = [f"{config.name} in {root}", f"{'task':<20} {'finished':>9} {'failed':>7} {'of':>5}"]
     for task in config.tasks:
-        thresholds = len(config.task_thresholds(task))
-        axes = (config.methods, config.preferred, config.weights, config.seeds)
-        total = thresholds
-        for axis in axes:
-            total *= len(axis)
+        total = sum(1 for _ in grid_points(config, task))
         rows = trials[(trials["task"] == task) & (trials["method"] != "base")] if len(trials) else trials
         failed = int((rows["status"] == "failed").sum()) if len(rows) else 0
         lines.append(f"{task:<20} {len(rows) - failed:>9} {failed:>7} {total:>5}")

@@ -101,7 +101,7 @@ class Trajectories:
     def select(self, indices: ArrayLike) -> Trajectories:
         """The episodes with these numbers, in this order; a number may come more than once."""
         episodes = np.asarray(indices, dtype=np.int64)
-        rows = _rows(self.starts[episodes], self.lengths[episodes])
+        rows = step_rows(self.starts[episodes], self.lengths[episodes])
         steps = {name: getattr(self, name)[rows] for name in STEP_DATASETS}
         return Trajectories(**steps, **_episode_fields(self, episodes))
 
@@ -193,7 +193,7 @@ def read_attrs(path: str | Path) -> dict[str, str | int | float]:
         return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
 
 
-def _rows(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def step_rows(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Row numbers of these episodes, one after the other."""
     firsts = np.cumsum(lengths) - lengths  # where each episode starts in the result
     return np.arange(lengths.sum()) + np.repeat(starts - firsts, lengths)
@@ -245,7 +245,7 @@ class _DsrlFile:
 
     def read_episodes(self, episodes: NDArray[np.int64]) -> Trajectories:
         """The episodes with these ascending numbers."""
-        rows = _rows(self.summary.starts[episodes], self.summary.lengths[episodes])
+        rows = step_rows(self.summary.starts[episodes], self.summary.lengths[episodes])
         steps: dict[str, Any] = {name: values[rows] for name, values in {**self._numbers, **self._flags}.items()}
         for name in MATRICES:
             steps[name] = np.empty((len(rows), self._file[name].shape[1]), dtype=np.float32)

@@ -1,8 +1,9 @@
+import math
 from dataclasses import replace
 
 import pytest
 
-from prefine_ray.cells import TaskInputs, base_cells, make_cells, make_packs
+from prefine_ray.cells import IDENTITY, TaskInputs, base_cells, grid_points, make_cells, make_packs
 from prefine_ray.config import SweepConfig
 
 INPUTS = {task: TaskInputs("data", "d1", "base", "b1") for task in ("BallRun", "CarRun")}
@@ -26,6 +27,7 @@ def names(of: SweepConfig | None = None, **inputs) -> set[str]:
         {"seeds": [5, 6]},
         {"evaluation": {"episodes": 3}},
         {"preferences": {"num_preferred": 9}},
+        {"preferences": {"label_noise": 0.5}},
         {"thresholds": [11]},
         {"tasks": ["CarRun"]},
         {"preferred": ["random"]},
@@ -80,3 +82,53 @@ def test_base_cells_depend_on_policy_and_episodes_but_not_on_the_training():
     assert [cell.name for cell in same] == [cell.name for cell in base]
     for other in (config(evaluation={"episodes": 2}), config(seed=4)):
         assert not {cell.name for cell in base_cells(other, INPUTS)} & {cell.name for cell in base}
+
+
+def test_cells_have_the_axes_that_their_method_depends_on():
+    of = config(
+        methods=["prefine", "bc_all", "bc_safe", "cpl", "trac"],
+        thresholds="all",
+        preferred=["best", "random"],
+        preferences={"num_preferred": [5, 20], "label_noise": [0, 0.2, 0.5]},
+        seeds=1,
+    )
+    cells = make_cells(of, INPUTS)
+    counts = {method: sum(cell.method == method for cell in cells) for method in of.methods}
+    # kinds x sizes x noises x thresholds x weights
+    assert counts == {"prefine": 2 * 2 * 3 * 3 * 2, "bc_all": 1, "bc_safe": 3, "cpl": 36, "trac": 36}
+    assert len({cell.name for cell in cells}) == len(cells) == sum(1 for _ in grid_points(of, "BallRun"))
+    for cell in cells:
+        assert tuple(cell.identity) == IDENTITY
+        assert math.isnan(cell.weight) == (cell.method != "prefine")
+        assert math.isnan(cell.threshold) == (cell.method == "bc_all")
+        assert (cell.num_preferred == 0) == cell.method.startswith("bc")
+    packs = make_packs(cells, set())
+    assert len(packs) == 1 + 3 + 3 * 2 * 3  # of bc_all, bc_safe and the three with preferences
+
+
+@pytest.mark.parametrize(
+    ("method", "changing", "keeping"),
+    [
+        ("prefine", {"finetune": {"steps": 7}}, {"trac": {"steps": 77_000}}),
+        ("bc_all", {"bc": {"steps": 7}}, {"preferences": {"num_preferred": 9}}),
+        ("bc_safe", {"thresholds": [11]}, {"finetune": {"beta": 0.3}}),
+        ("cpl", {"cpl": {"alpha": 0.3}}, {"bc": {"steps": 7}}),
+        ("trac", {"preferences": {"num_dispreferred": 9}}, {"weights": [1, 2]}),
+    ],
+)
+def test_names_depend_on_the_settings_of_the_own_method_only(method, changing, keeping):
+    own = {"methods": [method]}
+    assert not names(config(**own)) & names(config(**own, **changing))
+    assert names(config(**own)) <= names(config(**own, **keeping))
+
+
+def test_only_fine_tuning_depends_on_the_base_policy():
+    for method in ("prefine", "bc_all", "bc_safe", "cpl", "trac"):
+        of = config(methods=[method])
+        assert (names(of) == names(of, base_digest="b2")) == (method != "prefine")
+
+
+def test_one_number_and_a_list_of_one_name_the_same_cells():
+    assert names(config(preferences={"num_preferred": 9})) == names(config(preferences={"num_preferred": [9]}))
+    grown = names(config(preferences={"num_preferred": [9, 20]}))
+    assert names(config(preferences={"num_preferred": 9})) < grown

@@ -26,6 +26,14 @@ SHIPPED = sorted((Path(__file__).parent.parent / "tune_configs").glob("*.yaml"))
         ("name: [", ["not valid YAML"]),
         ("- 1", ["mapping of keys to values, not list"]),
         ("", ["mapping of keys to values, not NoneType"]),
+        ("name: a\ntrac: {alhpa: 1}", ["trac.alhpa: unknown key", "Did you mean 'alpha'"]),
+        ("name: a\ncpl: {steps: 100}", ["cpl", "bc_steps (200000) must be below steps (100)"]),
+        ("name: a\ntrac: {batch_size: 7}", ["trac.batch_size", "multiple of 2"]),
+        ("name: a\nmethods: [bc]", ["methods.0", "'bc_all'", "'trac'"]),
+        ("name: a\nmethods: []", ["methods must not be empty"]),
+        ("name: a\npreferences: {num_preferred: []}", ["preferences.num_preferred", "must not be empty"]),
+        ("name: a\npreferences: {num_preferred: [5, 0]}", ["preferences.num_preferred.1", "greater than 0"]),
+        ("name: a\npreferences: {label_noise: 2}", ["preferences.label_noise", "less than or equal to 1"]),
         (
             "name: a\nfinetune: {counterfactuals: actors, checkpoint_every: 70}",
             ["finetune", "checkpoint_every must be a multiple of refresh_every"],
@@ -51,6 +59,20 @@ def test_forms_that_mean_the_same():
     assert config.seeds == (0, 1, 2)
     assert config.weights == (0.0, 1.0, 5.0)
     assert parse_config("{name: a, tasks: benchmark}", "x").tasks == BENCHMARK
+
+
+def test_one_or_several_numbers_of_preferred_and_label_noises():
+    one = parse_config("{name: a, preferences: {num_preferred: 5, label_noise: 0.2}}", "x").preferences
+    several = parse_config("{name: a, preferences: {num_preferred: [5, 20, 5]}}", "x").preferences
+    assert (one.num_preferred, one.label_noise) == ((5,), (0.2,))
+    assert (several.num_preferred, several.label_noise) == ((5, 20), (0.0,))
+
+
+def test_every_method_has_its_settings():
+    config = SweepConfig(name="a", bc={"steps": 1}, cpl={"bc_steps": 2}, trac={"bc_steps": 3}, finetune={"steps": 4})
+    assert config.settings("prefine") is config.finetune
+    assert config.settings("bc_all") is config.settings("bc_safe") is config.bc
+    assert (config.settings("cpl"), config.settings("trac")) == (config.cpl, config.trac)
 
 
 def test_thresholds():

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from prefine_ray.counterfactual import CounterfactualGenerator, LocalSource
-from prefine_ray.learner import Learner, Member
+from prefine_ray.learner import Learner
+from prefine_ray.population import Member
 from tests.makers import ball_run_episodes, finetune_config, small_policy
 
 PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)

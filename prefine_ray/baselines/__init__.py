@@ -1,1 +1,1 @@
-"""The methods that PREFINE is compared with, and the cloned base policy."""
+"""The methods that fine-tuning is compared with, each one readable file, trained as populations like the learner."""

@@ -1,20 +1,76 @@
-"""Behavioural cloning: a Gaussian policy fitted to trajectories by maximum likelihood."""
+"""Behavioural cloning: BC-All and BC-Safe, and the cloning of base policies.
+
+BC-All imitates all trajectories of the data, BC-Safe all whose cost is at most the threshold; both from fresh
+weights, by the mean squared error of a deterministic tanh actor. Published settings are those of OSRL (Liu et
+al., arXiv 2306.09303): MLP 256-256, Adam at 1e-3, batches of 512 steps, 100,000 gradient steps. Ours also
+normalises observations.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from prefine_ray.baselines.actor import log_prob, member_rows, new_actors, new_policy
+from prefine_ray.config import BCConfig
 from prefine_ray.policy import Architecture, GaussianPolicy
-from prefine_ray.seeding import torch_generator
+from prefine_ray.population import CHUNK, Member, MemberRows, Metrics, PopulationLearner, TrainingSettings
 from prefine_ray.trajectories import Trajectories
 
 
+class _Cloning(PopulationLearner):
+    """Draws uniform batches of the steps of each member's preferred trajectories."""
+
+    def __init__(
+        self,
+        policy: GaussianPolicy,
+        trajectories: Trajectories,
+        members: Sequence[Member],
+        settings: TrainingSettings,
+        device: str | torch.device,
+    ):
+        super().__init__(policy, trajectories, members, settings, device)
+        self._rows = MemberRows([member_rows(trajectories, member.preferred) for member in members], self.device)
+
+    @abstractmethod
+    def _errors(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """What is minimised at each step of the batch, [P, B]."""
+
+    def _draw(self, generator: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+        return {"uniform": generator.random((CHUNK, self.settings.batch_size), dtype=np.float32)}
+
+    def _loss(self, logging: bool) -> tuple[Tensor, Metrics | None]:
+        rows = self._rows.draw(self._random("uniform"))
+        loss = self._errors(self._observations[rows], self._actions[rows]).mean(-1)
+        return loss, {"loss": loss.detach().cpu()} if logging else None
+
+
+class BehaviouralCloning(_Cloning):
+    """BC-All or BC-Safe, by what the members' preferred trajectories are."""
+
+    def __init__(
+        self,
+        trajectories: Trajectories,
+        members: Sequence[Member],
+        config: BCConfig,
+        device: str | torch.device = "cpu",
+    ):
+        super().__init__(new_actors(trajectories, members, config.hidden), trajectories, members, config, device)
+
+    def _errors(self, observations: Tensor, actions: Tensor) -> Tensor:
+        return -log_prob(self.policy, observations, actions) / actions.shape[-1]
+
+
 @dataclass(frozen=True)
-class BCConfig:
-    """Settings of a cloning run."""
+class CloneConfig:
+    """Settings of the cloning of a base policy."""
 
     steps: int = 3000  # gradient steps
     batch_size: int = 512
@@ -22,12 +78,36 @@ class BCConfig:
     hidden: tuple[int, ...] = (256, 256)
     state_dependent_std: bool = True
     log_std_bounds: tuple[float, float] = (-2.0, 1.0)
+    log_every: int = 1000
+
+
+class GaussianCloning(_Cloning):
+    """Maximum likelihood of a stochastic policy, as fine-tuning needs for its base."""
+
+    def __init__(self, trajectories: Trajectories, member: Member, config: CloneConfig):
+        architecture = Architecture(
+            trajectories.observations.shape[1],
+            trajectories.actions.shape[1],
+            config.hidden,
+            state_dependent_std=config.state_dependent_std,
+            log_std_bounds=config.log_std_bounds,
+        )
+        policy = new_policy(architecture, trajectories, member, "clone")
+        super().__init__(policy, trajectories, [member], config, "cpu")
+
+    def _before_step(self) -> None:
+        falling = 0.5 * (1.0 + math.cos(math.pi * self.step / self.settings.steps))
+        self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * falling
+
+    def _errors(self, observations: Tensor, actions: Tensor) -> Tensor:
+        mean, log_std = self.policy(observations)
+        return -self.policy.log_prob(mean, log_std, actions)
 
 
 def clone(
-    trajectories: Trajectories, config: BCConfig, seed: int, on_step: Callable[[int], object] | None = None
+    trajectories: Trajectories, config: CloneConfig, seed: int, on_step: Callable[[int], object] | None = None
 ) -> GaussianPolicy:
-    """Fits a policy to the actions at the observed states.
+    """Fits a stochastic policy to the actions at the observed states.
 
     Args:
         trajectories: what to imitate; its observations set the policy's normalisation.
@@ -38,27 +118,10 @@ def clone(
     Returns:
         A population of one.
     """
-    generator = torch_generator(seed, "clone")
-    observations, actions = torch.from_numpy(trajectories.observations), torch.from_numpy(trajectories.actions)
-    architecture = Architecture(
-        observations.shape[1],
-        actions.shape[1],
-        config.hidden,
-        state_dependent_std=config.state_dependent_std,
-        log_std_bounds=config.log_std_bounds,
-    )
-    policy = GaussianPolicy(architecture, generator=generator)
-    policy.set_normalization(observations.mean(0), observations.std(0))
-    optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    everything = np.arange(len(trajectories), dtype=np.int64)
+    learner = GaussianCloning(trajectories, Member(math.nan, everything, everything[:0], seed), config)
     for step in range(config.steps):
-        rows = torch.randint(len(observations), (config.batch_size,), generator=generator)
-        mean, log_std = policy(observations[rows][None])
-        loss = -policy.log_prob(mean, log_std, actions[rows][None]).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        learner.train_step()
         if on_step is not None:
             on_step(step)
-    return policy
+    return learner.policies()

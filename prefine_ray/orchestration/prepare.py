@@ -12,10 +12,10 @@ import torch
 from tqdm import tqdm
 
 from prefine_ray.base import base_policy, clone_base, clone_name
-from prefine_ray.baselines.bc import BCConfig
+from prefine_ray.baselines.bc import CloneConfig
 from prefine_ray.cells import TaskInputs
 from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
-from prefine_ray.config import DataConfig, SweepConfig
+from prefine_ray.config import CLONED_BASES, DataConfig, SweepConfig
 from prefine_ray.dsrl import fetch
 from prefine_ray.files import file_digest
 from prefine_ray.orchestration.actors import map_units
@@ -65,30 +65,34 @@ def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[An
 def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[str, TaskInputs]:
     """Data and base policy of every task of a sweep."""
     tasks = [get_task(name) for name in config.tasks]
-    if config.base != "clone":
+    if config.base not in CLONED_BASES:
         bases = [base_policy(task, config.base) for task in tasks]  # errors first, then the long work
     data = [prepare_data(task, config.data, directory, actors) for task in tqdm(tasks, "data", unit="task")]
-    if config.base == "clone":
-        bases = clone_bases(tasks, data, config.seed, directory)
+    if config.base in CLONED_BASES:
+        bases = clone_bases(tasks, data, config.seed, directory, config.base)
     return {
         task.name: TaskInputs(str(found.path.resolve()), found.digest, str(base), file_digest(base))
         for task, found, base in zip(tasks, data, bases, strict=True)
     }
 
 
-def clone_bases(tasks: Sequence[Task], data: Sequence[DataSet], seed: int, directory: Path) -> list[Path]:
+def clone_bases(tasks: Sequence[Task], data: Sequence[DataSet], seed: int, directory: Path, choice: str) -> list[Path]:
     """Base policies cloned from the data, in parallel; those that are there already are used."""
-    config = BCConfig()
-    paths = [directory / clone_name(task, found.digest, seed, config) for task, found in zip(tasks, data, strict=True)]
-    jobs = zip(tasks, data, paths, strict=True)
-    waiting = [_clone.remote(task, found.path, seed, config, path) for task, found, path in jobs if not path.exists()]
+    config = CloneConfig()
+    sets = list(zip(tasks, data, strict=True))
+    paths = [directory / clone_name(task, found.digest, seed, config, choice) for task, found in sets]
+    waiting = [
+        _clone.remote(task, found.path, seed, config, choice, path)
+        for (task, found), path in zip(sets, paths, strict=True)
+        if not path.exists()
+    ]
     for reference in tqdm(waiting, "base policies", unit="task", disable=not waiting):
         ray.get(reference)
     return [path.resolve() for path in paths]
 
 
 @ray.remote(num_cpus=1)
-def _clone(task: Task, data: Path, seed: int, config: BCConfig, path: Path) -> None:
+def _clone(task: Task, data: Path, seed: int, config: CloneConfig, choice: str, path: Path) -> None:
     torch.set_num_threads(1)
-    policy, header = clone_base(task, data, seed, config)
+    policy, header = clone_base(task, data, seed, config, choice)
     save_policy(policy, path, header)

@@ -14,7 +14,7 @@ from ray import tune
 from prefine_ray.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.config import SweepConfig, dump_config
 from prefine_ray.evaluation import episode_rows, evaluation_seeds
-from prefine_ray.job import FineTuneJob, policy_header, trial_rows
+from prefine_ray.job import FineTuneJob, check_inputs, policy_header, trial_rows
 from prefine_ray.orchestration.actors import map_units, start_rollout_actors
 from prefine_ray.orchestration.cluster import (
     COUNTERFACTUAL_CPUS,
@@ -70,7 +70,8 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
         tracker: shows the sweep in MLflow.
 
     Raises:
-        PolicyFileError, TrajectoryFileError, NoBehavioursError: before any cell runs.
+        PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError: before
+            any cell runs.
         ClusterError: the cluster is too small.
     """
     results = ResultsDir(root)
@@ -79,6 +80,7 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
     print(f"Resources: {plan}", flush=True)
     actors = start_rollout_actors(plan.rollout_actors, ROLLOUT_CPUS)
     inputs = prepare(config, data_directory, actors)
+    check_inputs(config, inputs)
     context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
     cells = [*base_cells(config, inputs), *make_cells(config, inputs)]
     tracker.start(dump_config(config))

@@ -14,10 +14,10 @@ from ray import train
 from ray.train.torch import TorchTrainer
 
 from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
-from prefine_ray.learner import Learner
 from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
 from prefine_ray.orchestration.cluster import COUNTERFACTUAL_CPUS, WORKER_CPUS, ResourcePlan
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy, save_policy
+from prefine_ray.population import PopulationLearner
 
 _STATE, _CURVES, _POLICIES = "state.pt", "curves.parquet", "population.safetensors"
 MAX_WORKER_FAILURES = 3
@@ -37,7 +37,8 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str) -> TrainedPac
 
     A fit of the same pack that was cut continues from its last checkpoint in `storage`.
     """
-    actors = start_counterfactual_actors(job, plan.counterfactual_actors, COUNTERFACTUAL_CPUS)
+    wanted = plan.counterfactual_actors if job.needs_source else 0
+    actors = start_counterfactual_actors(job, wanted, COUNTERFACTUAL_CPUS)
     trainer = TorchTrainer(
         _train_worker,
         train_loop_config={"job": job, "counterfactual_actors": actors},
@@ -76,14 +77,13 @@ def _train_worker(config: dict[str, Any]) -> None:
     recorder = CurveRecorder(job.pack)
     spent = _restore(learner, recorder)
     started = time.perf_counter()
-    steps = job.config.finetune.steps
+    steps, every = job.settings.steps, job.settings.checkpoint_every
     while learner.step < steps:
-        every = job.config.finetune.checkpoint_every
         learner.train(min(steps, (learner.step // every + 1) * every), recorder)
         _report(learner, recorder, spent + time.perf_counter() - started)
 
 
-def _restore(learner: Learner, recorder: CurveRecorder) -> float:
+def _restore(learner: PopulationLearner, recorder: CurveRecorder) -> float:
     """Continues from the checkpoint of a worker that was lost, if there is one; seconds spent before."""
     checkpoint = train.get_checkpoint()
     if checkpoint is None:
@@ -95,7 +95,7 @@ def _restore(learner: Learner, recorder: CurveRecorder) -> float:
     return state["wall_s"]
 
 
-def _report(learner: Learner, recorder: CurveRecorder, wall_s: float) -> None:
+def _report(learner: PopulationLearner, recorder: CurveRecorder, wall_s: float) -> None:
     """Saves a checkpoint through Ray Train."""
     with tempfile.TemporaryDirectory() as directory:
         torch.save({"learner": learner.state_dict(), "wall_s": wall_s}, Path(directory) / _STATE)
