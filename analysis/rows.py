@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prefine_ray.cells import TEST  # values of the optional column `split`
 from prefine_ray.tasks import TASKS, get_task, is_catastrophe, is_violation, normalized_cost
 
 BASE = "base"  # the method of the policy before fine-tuning
 PREFINE = "prefine"
-TEST, TUNING = "test", "tuning"  # values of the optional column `split`
 
 KEYS = ["task", "preferred", "threshold", "method", "weight"]
 METRICS = ["normalized_reward", "normalized_cost", "violation_rate", "catastrophe_rate"]

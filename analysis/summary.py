@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.published import published_name, published_scores
-from analysis.rows import BASE, KEYS, METRICS, PREFINE, TEST, TUNING, Results, run_table
+from analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, run_table
 from analysis.statistics import FloatArray, Statistic, bootstrap_interval, iqm, kept, mean, reduction
+from prefine_ray.cells import TEST, TUNING
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
 BOOTSTRAP_SEED = 0  # every interval starts from it, so that it depends on its own runs only

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.published import published_results, published_scores
-from analysis.rows import BASE, PREFINE, TUNING
+from analysis.rows import BASE, PREFINE
 from analysis.summary import BEST, SUITES, Summary
+from prefine_ray.cells import TUNING
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
 NOTHING = "\u2013"  # an en dash: there is no such number

@@ -12,6 +12,7 @@ from prefine_ray.config import SweepConfig, digest
 from prefine_ray.files import file_digest
 
 RESULT_VERSION = 1  # raise when a change of the code changes results
+TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
 CLONING_METHODS = ("bc_all", "bc_safe")  # they know no preferences
 IDENTITY = (
     "cell",
@@ -23,6 +24,7 @@ IDENTITY = (
     "threshold",
     "weight",
     "seed",
+    "split",
 )  # the columns that name a cell in every table of rows
 
 
@@ -49,6 +51,7 @@ class Cell:
     threshold: float  # NaN for policies that do not depend on one
     weight: float  # NaN for methods without one
     seed: int
+    split: str = TEST  # or TUNING; does not determine the result
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -91,9 +94,12 @@ def grid_points(config: SweepConfig, task: str) -> Iterator[dict[str, Any]]:
     for method in config.methods:
         thresholds = (math.nan,) if method == "bc_all" else config.task_thresholds(task)
         weights = config.weights if method == "prefine" else (math.nan,)
-        axes = (_preference_points(config, method), thresholds, weights, config.seeds)
-        for preferences, threshold, weight, seed in itertools.product(*axes):
-            point = {"threshold": threshold, "weight": weight, "seed": seed}
+        splits = [(seed, TEST) for seed in config.seeds]
+        if method == "prefine":
+            splits += [(seed, TUNING) for seed in config.tuning_seeds]
+        axes = (_preference_points(config, method), thresholds, weights, splits)
+        for preferences, threshold, weight, (seed, split) in itertools.product(*axes):
+            point = {"threshold": threshold, "weight": weight, "seed": seed, "split": split}
             yield {"method": method, "task": task, **preferences, **point}
 
 
@@ -113,7 +119,7 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     cells = []
     for task in config.tasks:
         for point in grid_points(config, task):
-            axes = {name: value for name, value in point.items() if name not in _IN_PREFERENCES}
+            axes = {name: value for name, value in point.items() if name not in _NOT_AXES}
             name = digest({**_determinants(config, point, inputs[task]), **axes})
             cells.append(Cell(name=name, **point))
     return cells
@@ -148,6 +154,7 @@ def make_packs(cells: Iterable[Cell], finished: set[str]) -> list[Pack]:
 
 
 _IN_PREFERENCES = ("num_preferred", "label_noise")  # axes that stand among the preferences in the hash
+_NOT_AXES = (*_IN_PREFERENCES, "split")
 
 
 def _determinants(config: SweepConfig, point: Mapping[str, Any], inputs: TaskInputs) -> dict[str, Any]:

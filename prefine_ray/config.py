@@ -16,6 +16,7 @@ from prefine_ray.tasks import BENCHMARK, get_task
 PreferredChoice = Literal["best", "random", "labels"]
 Method = Literal["prefine", "bc_all", "bc_safe", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
+FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
@@ -160,7 +161,10 @@ class SweepConfig(_Section):
     methods: tuple[Method, ...] = ("prefine",)  # weights apply to prefine alone
     preferred: tuple[PreferredChoice, ...] = ("best",)
     weights: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)  # w; 0, the control, is always among them
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # reported; a number n stands for 0 to n - 1
+    # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for
+    # 1000 to 1000 + n - 1. Without any it is picked on the reported episodes.
+    tuning_seeds: tuple[int, ...] = ()
     # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
     # them; or a policy file with {task}
     base: str = "zoo"
@@ -188,7 +192,13 @@ class SweepConfig(_Section):
     def _count(cls, value: Any) -> Any:
         return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
-    @field_validator("seeds", "thresholds", "methods", "preferred")
+    @field_validator("tuning_seeds", mode="before")
+    @classmethod
+    def _tuning_count(cls, value: Any) -> Any:
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + value)) if is_count else value
+
+    @field_validator("seeds", "tuning_seeds", "thresholds", "methods", "preferred")
     @classmethod
     def _once(cls, values: Any) -> Any:
         return tuple(dict.fromkeys(values)) if isinstance(values, tuple) else values
@@ -207,6 +217,8 @@ class SweepConfig(_Section):
         for name in ("tasks", "seeds", "preferred", "methods"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        if both := sorted({*self.seeds} & {*self.tuning_seeds}):
+            raise ValueError(f"tuning_seeds: {both} are among the reported seeds; the two must not share any")
         return self
 
     def settings(self, method: str) -> MethodSettings:

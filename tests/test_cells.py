@@ -66,6 +66,18 @@ def test_a_grown_grid_packs_new_cells_only():
     assert make_packs(old, {cell.name for cell in old}) == []
 
 
+def test_tuning_seeds_are_cells_of_their_own_that_train_with_the_reported_ones():
+    reported = make_cells(config(), INPUTS)
+    cells = make_cells(config(tuning_seeds=2), INPUTS)
+    tuning = [cell for cell in cells if cell.split == "tuning"]
+    assert [cell for cell in cells if cell.split == "test"] == reported
+    assert [(cell.weight, cell.seed) for cell in tuning] == [(0, 1000), (0, 1001), (1, 1000), (1, 1001)]
+    assert len(make_packs(cells, set())) == 1
+    assert {cell.seed for cell in base_cells(config(tuning_seeds=2), INPUTS)} == {0, 1}
+    as_reported = make_cells(config(seeds=[1000, 1001]), INPUTS)
+    assert {cell.name for cell in tuning} == {cell.name for cell in as_reported}  # the split changes no result
+
+
 def test_a_pack_holds_one_task_preferred_set_and_threshold():
     cells = make_cells(config(tasks=["BallRun", "CarRun"], thresholds="all", preferred=["best", "random"]), INPUTS)
     packs = make_packs(cells, set())

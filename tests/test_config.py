@@ -19,6 +19,7 @@ SHIPPED = sorted((Path(__file__).parent.parent / "tune_configs").glob("*.yaml"))
         ("name: a\nweights: [-1]", ["weights", "at least 0"]),
         ("name: a\nweights: [.nan]", ["weights", "finite"]),
         ("name: a\nseeds: 0", ["seeds must not be empty"]),
+        ("name: a\nseeds: [1000, 1]\ntuning_seeds: 2", ["tuning_seeds: [1000] are among the reported seeds"]),
         ("name: a\npreferred: [labels]", ["preferences.labels"]),
         ("name: a\ntasks: [BalRun]", ["tasks", "unknown task 'BalRun'", "Did you mean 'BallRun'"]),
         ("name: a/b", ["name", "pattern"]),

@@ -23,12 +23,13 @@ CONFIG = {
     "tasks": ["BallRun", "HopperVelocity"],  # one of each simulator
     "weights": [0, 5],
     "seeds": 2,
+    "tuning_seeds": 1,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
     "finetune": {"steps": 20, "batch_size": 32, "log_every": 5, "checkpoint_every": 10},
     "evaluation": {"episodes": 3},
 }
-CELLS = 2 * 2 + 2 * 2 * 2  # base cells and grid cells
+CELLS = 2 * 2 + 2 * 2 * (2 + 1)  # base cells and grid cells
 
 
 def start(folder: Path, config: dict, *options: str) -> subprocess.Popen:
@@ -68,10 +69,11 @@ def test_sweep_leaves_rows_policies_tables_and_plots(finished):
     trials = pd.read_parquet(results / "trials.parquet")
     assert len(trials) == CELLS
     assert set(trials["status"]) == {"finished"}
-    assert len(list((results / "policies").glob("*.safetensors"))) == 8
+    assert len(list((results / "policies").glob("*.safetensors"))) == 12
     table = (results / "tables" / "summary.md").read_text()
     assert "BallRun" in table
     assert "HopperVelocity" in table
+    assert "picked on tuning seeds" in table
     assert list((results / "plots").glob("*.png"))
     assert (results / "report.html").stat().st_size > 10_000
     assert "rollout actors" in output  # the computed resources are printed
