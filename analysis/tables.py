@@ -13,12 +13,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from analysis.published import published_results, published_scores
-from analysis.rows import BASE, PREFINE, TUNING
+from analysis.rows import BASE, PREFINE, TUNING, kind_parts
 from analysis.summary import BEST, SUITES, Summary
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
 NOTHING = "\u2013"  # an en dash: there is no such number
 STAR, CHOSEN = "★", "†"
+METHOD_NAMES = {"bc_all": "BC-All", "bc_safe": "BC-Safe", "cpl": "CPL-KL", "trac": "TraC"}
 
 DEFINITIONS = (
     "Reward is DSRL's normalised reward, (R - R_min) / (R_max - R_min); cost is the normalised cost, C / threshold."
@@ -30,6 +31,9 @@ DEFINITIONS = (
     f"Fewer violations (catastrophes): 1 - rate / rate of the reference; negative means more, {NOTHING} that the"
     f" reference has none. Reward kept: reward / reward of the reference, {NOTHING} where that is not positive.",
     "Weight 0 is the control: supervised fine-tuning on the preferred trajectories alone.",
+    "BC-All and BC-Safe imitate all trajectories of the data, or all under the threshold, from fresh weights; CPL-KL"
+    " (arXiv 2310.13639) and TraC (arXiv 2412.15429) learn from fresh weights on the same preferred and dispreferred"
+    " trajectories as PREFINE. The number of gradient steps of each is in trials.parquet.",
 )
 RULE = (
     "Best weight: the highest mean reward among the weights (0 included) whose upper 95 % limit of the normalised cost"
@@ -44,7 +48,10 @@ PUBLISHED_NOTE = (
     "Published numbers are means over DSRL's three thresholds and its data sets, from other policies and seeds than"
     " ours: beside ours for orientation, not as a like-for-like comparison. PREFINE's costs were not to be had."
 )
-PUBLISHED_SHORT = "Published: PREFINE's, means over DSRL's three thresholds and its data sets."
+PUBLISHED_SHORT = "Published: the method's own, means over DSRL's three thresholds and its data sets."
+
+
+_SCORES = ("normalized_reward", "normalized_cost")
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ def headline_tables(summary: Summary, compact: bool = False) -> list[Table]:
 
 def all_tables(summary: Summary) -> list[Table]:
     """Every table in reading order: the story first, the per-weight details last."""
-    tables = headline_tables(summary)
+    tables = [*headline_tables(summary), *method_tables(summary)]
+    if len(summary.kinds) > len(summary.variants):
+        tables.append(_kinds_table(summary))
     for variant in summary.variants:
         if len(summary.suites):
             tables.append(_suite_table(summary, variant))
@@ -135,8 +144,11 @@ def headline_sentence(summary: Summary, variant: str) -> str:
 
 def preferences(variant: str) -> str:
     """How the preferred trajectories of a variant came about, for titles."""
-    known = {"best": "the best safe trajectories", "random": "random safe trajectories", "labels": "given labels"}
-    return known.get(variant, variant or "not recorded")
+    word, size, noise = kind_parts(variant)
+    number = f"{size} " if size else ""
+    known = {"best": f"the {number}best safe trajectories", "random": f"{number}random safe trajectories"}
+    text = {**known, "labels": "given labels", "": "not recorded"}.get(word, word)
+    return text + (f", {noise:.0%} wrong labels" if noise else "")
 
 
 def _title(text: str, summary: Summary, variant: str) -> str:
@@ -146,18 +158,24 @@ def _title(text: str, summary: Summary, variant: str) -> str:
 def _headline_rows(summary: Summary, variant: str, task: str) -> dict[str, Any]:
     """The summary rows of one task's headline: base, weight0 and best (None where there is none), and the threshold."""
     threshold = headline_threshold(summary.cells, task)
-    at = summary.cells[(summary.cells["task"] == task) & (summary.cells["threshold"] == threshold)]
-    ours = at[(at["method"] == PREFINE) & (at["preferred"] == variant)]
-
-    def only(rows: pd.DataFrame) -> pd.Series | None:
-        return rows.iloc[0] if len(rows) else None
-
+    at = _cells_at(summary, variant, task, threshold)
+    ours = at[at["method"] == PREFINE]
     return {
         "threshold": threshold,
-        "base": only(at[at["method"] == BASE]),
-        "weight0": only(ours[ours["weight"] == 0.0]),
-        "best": only(ours[ours["chosen"]]),
+        "base": _only(at[at["method"] == BASE]),
+        "weight0": _only(ours[ours["weight"] == 0.0]),
+        "best": _only(ours[ours["chosen"]]),
     }
+
+
+def _cells_at(summary: Summary, variant: str, task: str, threshold: float) -> pd.DataFrame:
+    """One task's rows at a threshold: of a kind of preferences, and of policies without preferences."""
+    cells = summary.cells
+    return cells[(cells["task"] == task) & (cells["threshold"] == threshold) & cells["preferred"].isin([variant, ""])]
+
+
+def _only(rows: pd.DataFrame) -> pd.Series | None:
+    return rows.iloc[0] if len(rows) else None
 
 
 def _headline(summary: Summary, variant: str, compact: bool) -> Table:
@@ -197,6 +215,57 @@ def _headline_scores(row: pd.Series | None, intervals: bool = False) -> list[Cel
     if row is None:
         return [Cell(NOTHING)] * 3
     return [*_score_cells(row, intervals), Cell(_percent(row["violation_rate"]))]
+
+
+def method_tables(summary: Summary) -> list[Table]:
+    """Per kind of preferences, reward and cost of all methods side by side; none where PREFINE stands alone."""
+    others = _other_methods(summary.cells)
+    return [_method_table(summary, variant, others) for variant in summary.variants] if others else []
+
+
+def _other_methods(cells: pd.DataFrame) -> list[str]:
+    present = set(cells["method"]) - {BASE, PREFINE}
+    return [name for name in METHOD_NAMES if name in present] + sorted(present - set(METHOD_NAMES))
+
+
+def _method_table(summary: Summary, variant: str, others: list[str]) -> Table:
+    names = ["Base policy", "Weight 0", "Best weight", *(method_name(name) for name in others)]
+    columns = (Column("Task", numeric=False), Column("Threshold"), *(Column(n, "Reward / cost") for n in names))
+    rows = []
+    for task in task_order(summary.cells["task"]):
+        found = _headline_rows(summary, variant, task)
+        at = _cells_at(summary, variant, task, found["threshold"])
+        shown = [found["base"], found["weight0"], found["best"], *(_only(at[at["method"] == name]) for name in others)]
+        pairs = [_joint(math.nan, math.nan) if r is None else _joint(*r[list(_SCORES)]) for r in shown]
+        rows.append(Row((Cell(task), Cell(f"{found['threshold']:g}"), *pairs)))
+    caption = (
+        f"Normalised reward / normalised cost at the task's middle cost threshold; preferred trajectories:"
+        f" {preferences(variant)}. Intervals and numbers of episodes are in the tables per threshold. {RULE_ABOVE}"
+    )
+    return Table(_title("All methods on the same data", summary, variant), caption, columns, tuple(rows))
+
+
+def _kinds_table(summary: Summary) -> Table:
+    """Averages over all tasks of the control, the best weight and the other methods, for every kind of preferences."""
+    suites = summary.suites
+    listed = suites[suites["suite"] == SUITES["all"]]
+    kept = (listed["method"] != PREFINE) | (listed["weight"] == 0.0)
+    columns = (
+        Column("Preferred trajectories", numeric=False),
+        Column("Policy", numeric=False),
+        *(Column(name) for name in ("Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")),
+    )
+    rows, previous = [], ""
+    for _, row in listed[kept].iterrows():
+        cells = [Cell(preferences(row["preferred"])), Cell(_policy(row["method"], row["weight"])), *_score_cells(row)]
+        cells += [*_rate_cells(row), Cell(f"{row['safe_tasks']}/{row['tasks']}")]
+        rows.append(Row(tuple(cells), first=row["preferred"] != previous))
+        previous = row["preferred"]
+    caption = (
+        "Averages over all tasks that have results, each task's thresholds averaged first. The tables and plots per"
+        f" task show {' and '.join(preferences(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
+    )
+    return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, tuple(rows))
 
 
 def _suite_table(summary: Summary, variant: str) -> Table:
@@ -320,7 +389,12 @@ def _policy(method: str, weight: float) -> str:
         return "base policy" if method == BASE else BEST
     if method == PREFINE:
         return f"weight {weight:g}"
-    return method if math.isnan(weight) else f"{method}, weight {weight:g}"
+    return method_name(method) if math.isnan(weight) else f"{method_name(method)}, weight {weight:g}"
+
+
+def method_name(method: str) -> str:
+    """A compared method's name in tables and plots."""
+    return METHOD_NAMES.get(method, method)
 
 
 def _weight_cell(row: pd.Series | None, remark: bool) -> Cell:
@@ -335,7 +409,7 @@ def _score_cells(row: pd.Series, intervals: bool = True, prefix: str = "") -> li
     style = _style(row[f"{prefix}normalized_cost"])
     return [
         Cell(_number(row[name]), _interval(row[f"{name}_low"], row[f"{name}_high"]) if intervals else "", style)
-        for name in (f"{prefix}normalized_reward", f"{prefix}normalized_cost")
+        for name in (f"{prefix}{score}" for score in _SCORES)
     ]
 
 
