@@ -23,7 +23,8 @@ from matplotlib.patches import Patch
 from analysis.labels import place_labels
 from analysis.rows import BASE, PREFINE
 from analysis.summary import Summary
-from analysis.tables import headline_threshold, method_name, preferences, task_order
+from analysis.table_cells import method_name
+from analysis.tables import headline_threshold, preferences, task_order
 from prefine_ray.files import atomic_path
 
 DPI = 150
