@@ -23,6 +23,7 @@ from matplotlib.patches import Patch
 from analysis.labels import place_labels
 from analysis.rows import BASE, PREFINE
 from analysis.summary import Summary
+from analysis.table_cells import method_name
 from analysis.tables import headline_threshold, preferences, task_order
 from prefine_ray.files import atomic_path
 
@@ -222,7 +223,9 @@ def _draw_front(axes: Axes, rows: pd.DataFrame, colors: dict[float, Any]) -> Non
     _set_cost_axis(axes, rows)
     _plain(axes, "both")
     named = rows[rows["method"] != BASE]  # the base policy's marker is in the legend
-    texts = [f"{row['weight']:g}" if row["method"] == PREFINE else str(row["method"]) for _, row in named.iterrows()]
+    texts = [
+        f"{row['weight']:g}" if row["method"] == PREFINE else method_name(row["method"]) for _, row in named.iterrows()
+    ]
     names = [f"normalized_{score}{end}" for score in ("cost", "reward") for end in ("", "_low", "_high")]
     path = ours[["normalized_cost", "normalized_reward"]].to_numpy(dtype=float)
     points = pd.concat([named, rows[rows["method"] == BASE]])[names]

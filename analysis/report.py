@@ -24,6 +24,7 @@ from analysis.tables import (
     all_tables,
     headline_sentence,
     headline_tables,
+    method_tables,
     preferences,
 )
 from prefine_ray.files import write_text
@@ -91,6 +92,7 @@ def console_table(folders: Path | Sequence[Path]) -> str:
     for variant, table in zip(summary.variants, headline_tables(summary, compact=True), strict=True):
         sentence = textwrap.fill(headline_sentence(summary, variant), CONSOLE_WIDTH)
         parts.append(f"Preferred: {preferences(variant)}\n{to_text(table)}{sentence}")
+    parts += [f"{table.title}\n{to_text(table)}".rstrip() for table in method_tables(summary)]
     warnings = [textwrap.fill(f"Warning: {warning}", CONSOLE_WIDTH) for warning in summary.warnings]
     return "\n\n".join([*parts, "\n".join([CONSOLE_LEGEND, *warnings])]) + "\n"
 
@@ -154,11 +156,17 @@ def _failures(trials: pd.DataFrame) -> list[dict[str, str]]:
     return [
         {
             "task": row["task"],
-            "setting": f"{row['method']}, threshold {row['threshold']:g}, weight {row['weight']:g}, seed {row['seed']}",
+            "setting": _setting(row),
             "error": str(row["error"]),
         }
         for _, row in failed.iterrows()
     ]
+
+
+def _setting(row: pd.Series) -> str:
+    """The axes of a cell that apply to it."""
+    axes = [f"{name} {row[name]:g}" for name in ("threshold", "weight") if not pd.isna(row[name])]
+    return ", ".join([str(row["method"]), *axes, f"seed {row['seed']}"])
 
 
 def _versions() -> str:

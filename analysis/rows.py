@@ -17,6 +17,7 @@ from prefine_ray.tasks import TASKS, get_task, is_catastrophe, is_violation, nor
 
 BASE = "base"  # the method of the policy before fine-tuning
 PREFINE = "prefine"
+NO_THRESHOLD = (BASE, "bc_all")  # methods whose policy does not depend on the threshold
 
 KEYS = ["task", "preferred", "threshold", "method", "weight"]
 METRICS = ["normalized_reward", "normalized_cost", "violation_rate", "catastrophe_rate"]
@@ -33,7 +34,7 @@ class Results:
     """The rows of one or more results folders, put together."""
 
     folders: tuple[Path, ...]
-    episodes: pd.DataFrame  # EPISODE_COLUMNS and `split`, each episode once, sorted
+    episodes: pd.DataFrame  # EPISODE_COLUMNS and `split`, each episode once, sorted; see `preference_kind`
     trials: pd.DataFrame  # one row per cell; empty where no folder has the file
     curves: pd.DataFrame  # training metrics over steps; empty where no folder has the file
     config: str  # the folders' config.yaml, one after the other
@@ -82,25 +83,50 @@ def _read_episodes(file: Path) -> pd.DataFrame:
         raise ResultsError(
             f"{file}: {broken.sum()} row(s) without a finite return and cost, first row {broken.argmax()}"
         )
-    fine_tuned = rows["method"] != BASE
-    if rows.loc[fine_tuned, "threshold"].isna().any():
-        raise ResultsError(f"{file}: rows of a fine-tuned policy without a threshold; only base rows have none")
+    with_threshold = ~rows["method"].isin(NO_THRESHOLD)
+    if rows.loc[with_threshold, "threshold"].isna().any():
+        raise ResultsError(
+            f"{file}: rows of a fine-tuned policy without a threshold; only {' and '.join(NO_THRESHOLD)} rows have none"
+        )
     split = rows["split"].fillna(TEST) if "split" in rows else TEST
-    return rows[EPISODE_COLUMNS].assign(split=split, preferred=rows["preferred"].fillna(""))
+    return rows[EPISODE_COLUMNS].assign(split=split, preferred=_kinds(rows))
 
 
 def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
     frames = [pd.read_parquet(file) for folder in folders if (file := folder / name).exists()]
-    return pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
+    rows = pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
+    return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
+
+
+def preference_kind(preferred: str, num_preferred: float = 0, label_noise: float = 0.0) -> str:
+    """What the column `preferred` holds in the analysis: "best", or with the number and the wrong labels "best-20-0.5".
+
+    Rows of sweeps that did not record the number have the word alone; methods without preferences have "".
+    """
+    size = f"-{num_preferred:g}" if num_preferred > 0 else ""
+    return preferred + size + (f"-{label_noise:g}" if size and label_noise > 0 else "")
+
+
+def kind_parts(kind: str) -> tuple[str, int, float]:
+    """The (preferred, num_preferred, label_noise) of a `preference_kind`, 0 where it has none."""
+    preferred, size, noise = [*kind.split("-"), "0", "0"][:3]
+    return preferred, int(size), float(noise)
+
+
+def _kinds(rows: pd.DataFrame) -> list[str]:
+    nothing = pd.Series(0.0, index=rows.index)
+    sizes, noises = (rows.get(name, nothing).fillna(0.0) for name in ("num_preferred", "label_noise"))
+    words = rows["preferred"].fillna("")
+    return [preference_kind(*key) for key in zip(words, sizes, noises, strict=True)]
 
 
 def run_table(episodes: pd.DataFrame) -> pd.DataFrame:
     """One row per run: KEYS, split, cell, seed, episodes (their number), return, cost (means) and METRICS.
 
-    The base policy has a row at every threshold of its task that some fine-tuned policy was evaluated at
-    (at the task's middle one where there is none yet).
+    A policy that does not depend on a threshold (base, BC-All) has a row at every threshold of its task that some
+    other was evaluated at (at the task's middle one where there is none yet).
     """
-    rows = _base_at_every_threshold(episodes)
+    rows = _at_every_threshold(episodes)
     rows = rows.assign(
         episodes=1,
         violation_rate=is_violation(rows["cost"], rows["threshold"]).astype(float),
@@ -115,11 +141,11 @@ def run_table(episodes: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _base_at_every_threshold(episodes: pd.DataFrame) -> pd.DataFrame:
-    is_base = episodes["method"] == BASE
-    fine_tuned, base = episodes[~is_base], episodes[is_base]
-    pairs = fine_tuned[["task", "threshold"]].drop_duplicates()
-    alone = [name for name in base["task"].unique() if name not in set(pairs["task"])]
+def _at_every_threshold(episodes: pd.DataFrame) -> pd.DataFrame:
+    without = episodes["threshold"].isna()
+    bound, free = episodes[~without], episodes[without]
+    pairs = bound[["task", "threshold"]].drop_duplicates()
+    alone = [name for name in free["task"].unique() if name not in set(pairs["task"])]
     middle = pd.DataFrame({"task": alone, "threshold": [get_task(name).middle_threshold for name in alone]})
     pairs = pd.concat([frame for frame in (pairs, middle) if len(frame)], ignore_index=True)
-    return pd.concat([fine_tuned, base.drop(columns="threshold").merge(pairs, on="task")], ignore_index=True)
+    return pd.concat([bound, free.drop(columns="threshold").merge(pairs, on="task")], ignore_index=True)

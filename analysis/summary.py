@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.published import published_name, published_scores
-from analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, run_table
+from analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, kind_parts, run_table
 from analysis.statistics import FloatArray, Statistic, bootstrap_interval, iqm, kept, mean, reduction
 from prefine_ray.cells import TEST, TUNING
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
@@ -18,6 +18,7 @@ from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 BOOTSTRAP_SEED = 0  # every interval starts from it, so that it depends on its own runs only
 ENOUGH_SEEDS = 5
 SUITES = {"bullet": "Bullet", "safety-gymnasium": "Safety-Gymnasium", "all": "All"}
+_PARTS = ("num_preferred", "label_noise")  # of the kind of preferences, as columns; 0 where unknown
 BEST = "best weight"  # the policy name, in suite averages, of the weight chosen for each task and threshold
 
 
@@ -28,7 +29,10 @@ class Summary:
     cells: pd.DataFrame  # one row per KEYS, see `_cell_rows`, `_add_references` and `_add_marks`
     suites: pd.DataFrame  # averages over the tasks of a suite, see `_suite_row`
     choices: pd.DataFrame  # task, preferred, threshold, weight, picked_on: what `choose_weight` chose
-    variants: tuple[str, ...]  # the kinds of preferences that were fine-tuned on ("best", "random", ...)
+    kinds: tuple[str, ...]  # the kinds of preferences that were fine-tuned on, see `analysis.rows.preference_kind`
+    variants: tuple[
+        str, ...
+    ]  # of them those that are told in full: of "best", of "random", ... the largest cleanest set
     warnings: tuple[str, ...]
 
 
@@ -39,9 +43,9 @@ def summarize(results: Results) -> Summary:
     cells = _cell_rows(tested)
     choices = _choices(cells, _cell_rows(runs[runs["split"] == TUNING]))
     cells = _add_marks(_add_references(cells), choices)
-    variants = _variants(runs)
-    suites = pd.DataFrame([row for variant in variants for row in _suite_rows(tested, choices, variant)])
-    return Summary(cells, suites, choices, variants, tuple(_warnings(results, cells)))
+    kinds = _kinds(runs)
+    suites = pd.DataFrame([row for kind in kinds for row in _suite_rows(tested, choices, kind)])
+    return Summary(cells, suites, choices, kinds, main_kinds(kinds), tuple(_warnings(results, cells)))
 
 
 def choose_weight(candidates: pd.DataFrame) -> pd.Series:
@@ -74,7 +78,7 @@ def _cell_rows(runs: pd.DataFrame) -> pd.DataFrame:
             "return": group["return"].mean(),
             "cost": group["cost"].mean(),
         }
-        rows.append(row | _estimates(group, METRICS, mean))
+        rows.append(row | dict(zip(_PARTS, kind_parts(key[1])[1:], strict=True)) | _estimates(group, METRICS, mean))
     cells = pd.DataFrame(rows, columns=None if rows else [*KEYS, *METRICS])
     return cells.assign(safe=cells["normalized_cost"] <= 1.0)
 
@@ -153,14 +157,22 @@ def _add_marks(cells: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _variants(runs: pd.DataFrame) -> tuple[str, ...]:
+def _kinds(runs: pd.DataFrame) -> tuple[str, ...]:
     fine_tuned = runs[runs["method"] != BASE]
-    ours = fine_tuned[fine_tuned["method"] == PREFINE]
-    return tuple(sorted((ours if len(ours) else fine_tuned)["preferred"].unique())) or ("",)
+    with_preferences = fine_tuned[fine_tuned["preferred"] != ""]
+    return tuple(sorted(with_preferences["preferred"].unique(), key=kind_parts)) or ("",)
+
+
+def main_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    """For each way of choosing the preferred (best, random, labels) the kind of least label noise and then most."""
+    best: dict[str, str] = {}
+    for kind in sorted(kinds, key=lambda kind: (kind_parts(kind)[0], kind_parts(kind)[2], -kind_parts(kind)[1])):
+        best.setdefault(kind_parts(kind)[0], kind)
+    return tuple(best.values())
 
 
 def _suite_rows(runs: pd.DataFrame, choices: pd.DataFrame, variant: str) -> Iterator[dict[str, Any]]:
-    """The averages of the base policy, every weight, the best weight and every baseline over each suite."""
+    """The averages of the base policy, every weight, the best weight and every other method over each suite."""
     listed = runs[runs["task"].isin(BENCHMARK) & runs["preferred"].isin([variant, ""])]
     base = listed[listed["method"] == BASE]
     on = ["task", "preferred", "threshold", "weight"]
@@ -172,7 +184,7 @@ def _suite_rows(runs: pd.DataFrame, choices: pd.DataFrame, variant: str) -> Iter
 
 
 def _policies(runs: pd.DataFrame, tasks: list[str]) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:
-    """The runs of each policy in these tasks: base, weights upwards, best weight, then the baselines by name."""
+    """The runs of each policy in these tasks: base, weights upwards, best weight, then the other methods by name."""
     order = {BASE: 0, PREFINE: 1, BEST: 2}
     groups = runs[runs["task"].isin(tasks)].groupby(["method", "weight"], dropna=False)
     return iter(sorted(groups, key=lambda item: (order.get(item[0][0], 3), *item[0])))

@@ -7,18 +7,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from analysis.published import published_results, published_scores
-from analysis.rows import BASE, PREFINE
-from analysis.summary import BEST, SUITES, Summary
+from analysis.rows import BASE, PREFINE, kind_parts
+from analysis.summary import SUITES, Summary
+from analysis.table_cells import (
+    METHOD_NAMES,
+    NOTHING,
+    SCORES,
+    Cell,
+    Column,
+    Row,
+    Table,
+    counts_text,
+    gain_cells,
+    joint_cell,
+    method_name,
+    number_text,
+    pair_cells,
+    percent_text,
+    policy_name,
+    published_cells,
+    rate_cells,
+    score_cells,
+    weight_cell,
+)
 from prefine_ray.cells import TUNING
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
-NOTHING = "\u2013"  # an en dash: there is no such number
 STAR, CHOSEN = "★", "†"
 
 DEFINITIONS = (
@@ -31,6 +50,9 @@ DEFINITIONS = (
     f"Fewer violations (catastrophes): 1 - rate / rate of the reference; negative means more, {NOTHING} that the"
     f" reference has none. Reward kept: reward / reward of the reference, {NOTHING} where that is not positive.",
     "Weight 0 is the control: supervised fine-tuning on the preferred trajectories alone.",
+    "BC-All and BC-Safe imitate all trajectories of the data, or all under the threshold, from fresh weights; CPL-KL"
+    " (arXiv 2310.13639) and TraC (arXiv 2412.15429) learn from fresh weights on the same preferred and dispreferred"
+    " trajectories as PREFINE. The number of gradient steps of each is in trials.parquet.",
 )
 RULE = (
     "Best weight: the highest mean reward among the weights (0 included) whose upper 95 % limit of the normalised cost"
@@ -45,48 +67,7 @@ PUBLISHED_NOTE = (
     "Published numbers are means over DSRL's three thresholds and its data sets, from other policies and seeds than"
     " ours: beside ours for orientation, not as a like-for-like comparison. PREFINE's costs were not to be had."
 )
-PUBLISHED_SHORT = "Published: PREFINE's, means over DSRL's three thresholds and its data sets."
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One entry: its text, an interval printed after or below it, and how it is set."""
-
-    text: str
-    interval: str = ""
-    style: Literal["", "safe", "unsafe"] = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column's name, and the group that it stands in with its neighbours ("" for none)."""
-
-    name: str
-    group: str = ""
-    numeric: bool = True
-
-
-@dataclass(frozen=True)
-class Row:
-    """The cells of a row; `first` where a new group of rows (a task, a suite) begins."""
-
-    cells: tuple[Cell, ...]
-    first: bool = True
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table with a caption that says what its numbers mean."""
-
-    title: str
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-
-    @property
-    def grouped(self) -> bool:
-        """Whether several rows share their first cell."""
-        return not all(row.first for row in self.rows)
+PUBLISHED_SHORT = "Published: the method's own, means over DSRL's three thresholds and its data sets."
 
 
 def headline_tables(summary: Summary, compact: bool = False) -> list[Table]:
@@ -96,7 +77,9 @@ def headline_tables(summary: Summary, compact: bool = False) -> list[Table]:
 
 def all_tables(summary: Summary) -> list[Table]:
     """Every table in reading order: the story first, the per-weight details last."""
-    tables = headline_tables(summary)
+    tables = [*headline_tables(summary), *method_tables(summary)]
+    if len(summary.kinds) > len(summary.variants):
+        tables.append(_kinds_table(summary))
     for variant in summary.variants:
         if len(summary.suites):
             tables.append(_suite_table(summary, variant))
@@ -136,8 +119,11 @@ def headline_sentence(summary: Summary, variant: str) -> str:
 
 def preferences(variant: str) -> str:
     """How the preferred trajectories of a variant came about, for titles."""
-    known = {"best": "the best safe trajectories", "random": "random safe trajectories", "labels": "given labels"}
-    return known.get(variant, variant or "not recorded")
+    word, size, noise = kind_parts(variant)
+    number = f"{size} " if size else ""
+    known = {"best": f"the {number}best safe trajectories", "random": f"{number}random safe trajectories"}
+    text = {**known, "labels": "given labels", "": "not recorded"}.get(word, word)
+    return text + (f", {noise:.0%} wrong labels" if noise else "")
 
 
 def _title(text: str, summary: Summary, variant: str) -> str:
@@ -147,18 +133,24 @@ def _title(text: str, summary: Summary, variant: str) -> str:
 def _headline_rows(summary: Summary, variant: str, task: str) -> dict[str, Any]:
     """The summary rows of one task's headline: base, weight0 and best (None where there is none), and the threshold."""
     threshold = headline_threshold(summary.cells, task)
-    at = summary.cells[(summary.cells["task"] == task) & (summary.cells["threshold"] == threshold)]
-    ours = at[(at["method"] == PREFINE) & (at["preferred"] == variant)]
-
-    def only(rows: pd.DataFrame) -> pd.Series | None:
-        return rows.iloc[0] if len(rows) else None
-
+    at = _cells_at(summary, variant, task, threshold)
+    ours = at[at["method"] == PREFINE]
     return {
         "threshold": threshold,
-        "base": only(at[at["method"] == BASE]),
-        "weight0": only(ours[ours["weight"] == 0.0]),
-        "best": only(ours[ours["chosen"]]),
+        "base": _only(at[at["method"] == BASE]),
+        "weight0": _only(ours[ours["weight"] == 0.0]),
+        "best": _only(ours[ours["chosen"]]),
     }
+
+
+def _cells_at(summary: Summary, variant: str, task: str, threshold: float) -> pd.DataFrame:
+    """One task's rows at a threshold: of a kind of preferences, and of policies without preferences."""
+    cells = summary.cells
+    return cells[(cells["task"] == task) & (cells["threshold"] == threshold) & cells["preferred"].isin([variant, ""])]
+
+
+def _only(rows: pd.DataFrame) -> pd.Series | None:
+    return rows.iloc[0] if len(rows) else None
 
 
 def _headline(summary: Summary, variant: str, compact: bool) -> Table:
@@ -172,8 +164,8 @@ def _headline(summary: Summary, variant: str, compact: bool) -> Table:
             *_headline_scores(found["base"]),
             *_headline_scores(found["weight0"]),
         ]
-        cells += [_weight_cell(best, remark=not compact), *_headline_scores(best, intervals=not compact)]
-        cells += [*_gain_cells(best, ["base"]), Cell(_number(published))]
+        cells += [weight_cell(best, remark=not compact), *_headline_scores(best, intervals=not compact)]
+        cells += [*gain_cells(best, ["base"]), Cell(number_text(published))]
         rows.append(Row(tuple(cells)))
     title = _title("Headline: one row per task at its middle cost threshold", summary, variant)
     caption = f"Preferred trajectories: {preferences(variant)}. {RULE} {_picked_on(summary, variant)} {PUBLISHED_NOTE}"
@@ -197,7 +189,62 @@ def _headline_columns(compact: bool) -> tuple[Column, ...]:
 def _headline_scores(row: pd.Series | None, intervals: bool = False) -> list[Cell]:
     if row is None:
         return [Cell(NOTHING)] * 3
-    return [*_score_cells(row, intervals), Cell(_percent(row["violation_rate"]))]
+    return [*score_cells(row, intervals), Cell(percent_text(row["violation_rate"]))]
+
+
+def method_tables(summary: Summary) -> list[Table]:
+    """Per kind of preferences, reward and cost of all methods side by side; none where PREFINE stands alone."""
+    others = _other_methods(summary.cells)
+    return [_method_table(summary, variant, others) for variant in summary.variants] if others else []
+
+
+def _other_methods(cells: pd.DataFrame) -> list[str]:
+    present = set(cells["method"]) - {BASE, PREFINE}
+    return [name for name in METHOD_NAMES if name in present] + sorted(present - set(METHOD_NAMES))
+
+
+def _method_table(summary: Summary, variant: str, others: list[str]) -> Table:
+    names = ["Base policy", "Weight 0", "Best weight", *(method_name(name) for name in others)]
+    columns = (Column("Task", numeric=False), Column("Threshold"), *(Column(n, "Reward / cost") for n in names))
+    rows = []
+    for task in task_order(summary.cells["task"]):
+        found = _headline_rows(summary, variant, task)
+        at = _cells_at(summary, variant, task, found["threshold"])
+        shown = [found["base"], found["weight0"], found["best"], *(_only(at[at["method"] == name]) for name in others)]
+        pairs = [joint_cell(math.nan, math.nan) if r is None else joint_cell(*r[list(SCORES)]) for r in shown]
+        rows.append(Row((Cell(task), Cell(f"{found['threshold']:g}"), *pairs)))
+    caption = (
+        f"Normalised reward / normalised cost at the task's middle cost threshold; preferred trajectories:"
+        f" {preferences(variant)}. Intervals and numbers of episodes are in the tables per threshold. {RULE_ABOVE}"
+    )
+    return Table(_title("All methods on the same data", summary, variant), caption, columns, tuple(rows))
+
+
+def _kinds_table(summary: Summary) -> Table:
+    """Averages over all tasks of the control, the best weight and the other methods, for every kind of preferences."""
+    suites = summary.suites
+    listed = suites[suites["suite"] == SUITES["all"]]
+    kept = (listed["method"] != PREFINE) | (listed["weight"] == 0.0)
+    columns = (
+        Column("Preferred trajectories", numeric=False),
+        Column("Policy", numeric=False),
+        *(Column(name) for name in ("Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")),
+    )
+    rows, previous = [], ""
+    for _, row in listed[kept].iterrows():
+        cells = [
+            Cell(preferences(row["preferred"])),
+            Cell(policy_name(row["method"], row["weight"])),
+            *score_cells(row),
+        ]
+        cells += [*rate_cells(row), Cell(f"{row['safe_tasks']}/{row['tasks']}")]
+        rows.append(Row(tuple(cells), first=row["preferred"] != previous))
+        previous = row["preferred"]
+    caption = (
+        "Averages over all tasks that have results, each task's thresholds averaged first. The tables and plots per"
+        f" task show {' and '.join(preferences(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
+    )
+    return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, tuple(rows))
 
 
 def _suite_table(summary: Summary, variant: str) -> Table:
@@ -213,9 +260,9 @@ def _suite_table(summary: Summary, variant: str) -> Table:
     listed = summary.suites[summary.suites["preferred"] == variant]
     rows, previous = [], ""
     for _, row in listed.iterrows():
-        scores = [*_score_cells(row), *_rate_cells(row), *_score_cells(row, prefix="iqm_"), *_gain_cells(row, ["base"])]
-        tail = [Cell(f"{row['safe_tasks']}/{row['tasks']}"), *_published_cells(row, row["method"] != PREFINE)]
-        cells = [Cell(row["suite"]), Cell(_policy(row["method"], row["weight"])), *scores, *tail]
+        scores = [*score_cells(row), *rate_cells(row), *score_cells(row, prefix="iqm_"), *gain_cells(row, ["base"])]
+        tail = [Cell(f"{row['safe_tasks']}/{row['tasks']}"), *published_cells(row, row["method"] != PREFINE)]
+        cells = [Cell(row["suite"]), Cell(policy_name(row["method"], row["weight"])), *scores, *tail]
         rows.append(Row(tuple(cells), first=row["suite"] != previous))
         previous = row["suite"]
     caption = (
@@ -250,8 +297,8 @@ def _published_table(summary: Summary, variant: str) -> Table:
         mine = ours[ours["task"] == task].sort_values("threshold")
         means = mine[["normalized_reward", "normalized_cost"]].mean()
         thresholds = ", ".join(f"{value:g}" for value in mine["threshold"])
-        cells = [Cell(task), Cell(thresholds or NOTHING), *_pair(means.iloc[0], means.iloc[1])]
-        cells += [_joint(*published_scores(method, [task])) for method in methods]
+        cells = [Cell(task), Cell(thresholds or NOTHING), *pair_cells(means.iloc[0], means.iloc[1])]
+        cells += [joint_cell(*published_scores(method, [task])) for method in methods]
         rows.append(Row(tuple(cells)))
     ours_note = f"Ours: the mean over the thresholds listed, each at its best weight. {_picked_on(summary, variant)}"
     return Table(
@@ -297,12 +344,12 @@ def _detail_rows(cells: pd.DataFrame) -> Iterable[Row]:
             yield Row(
                 (
                     Cell(task),
-                    Cell(_policy(row["method"], row["weight"]) + mark),
-                    *_score_cells(row),
-                    *_rate_cells(row),
-                    *_gain_cells(row, ["base", "weight0"]),
-                    *_published_cells(row, row["method"] != PREFINE or row["chosen"]),
-                    Cell(_counts(row)),
+                    Cell(policy_name(row["method"], row["weight"]) + mark),
+                    *score_cells(row),
+                    *rate_cells(row),
+                    *gain_cells(row, ["base", "weight0"]),
+                    *published_cells(row, row["method"] != PREFINE or row["chosen"]),
+                    Cell(counts_text(row)),
                 ),
                 first=position == 0,
             )
@@ -314,76 +361,3 @@ def _picked_on(summary: Summary, variant: str) -> str:
     if TUNING not in picked:
         return PICKED_ON_REPORTED if picked else ""
     return PICKED_ON_TUNING if picked == {TUNING} else PICKED_ON_BOTH
-
-
-def _policy(method: str, weight: float) -> str:
-    if method in (BASE, BEST):
-        return "base policy" if method == BASE else BEST
-    if method == PREFINE:
-        return f"weight {weight:g}"
-    return method if math.isnan(weight) else f"{method}, weight {weight:g}"
-
-
-def _weight_cell(row: pd.Series | None, remark: bool) -> Cell:
-    if row is None:
-        return Cell(NOTHING)
-    doubt = " (unsafe)" if not row["safe"] else " (uncertain)" if row["normalized_cost_high"] > 1.0 else ""
-    return Cell(f"{row['weight']:g}{doubt if remark else ''}", style=_style(row["normalized_cost"]))
-
-
-def _score_cells(row: pd.Series, intervals: bool = True, prefix: str = "") -> list[Cell]:
-    """Reward and cost, set by whether the mean normalised cost is safe."""
-    style = _style(row[f"{prefix}normalized_cost"])
-    return [
-        Cell(_number(row[name]), _interval(row[f"{name}_low"], row[f"{name}_high"]) if intervals else "", style)
-        for name in (f"{prefix}normalized_reward", f"{prefix}normalized_cost")
-    ]
-
-
-def _rate_cells(row: pd.Series) -> list[Cell]:
-    return [Cell(_percent(row["violation_rate"])), Cell(_percent(row["catastrophe_rate"]))]
-
-
-def _gain_cells(row: pd.Series | None, references: list[str]) -> list[Cell]:
-    """What was gained and kept against each reference; nothing for the references themselves."""
-    names = ("violation_reduction", "catastrophe_reduction", "reward_kept")
-    cells = []
-    for reference in references:
-        if row is None or row["method"] == BASE or (reference == "weight0" and row["weight"] == 0.0):
-            cells += [Cell(NOTHING)] * len(names)
-        else:
-            cells += [Cell(_percent(row[f"{name}_vs_{reference}"])) for name in names]
-    return cells
-
-
-def _published_cells(row: pd.Series, shown: bool) -> list[Cell]:
-    return _pair(row["published_reward"], row["published_cost"]) if shown else [Cell(NOTHING)] * 2
-
-
-def _pair(reward: float, cost: float) -> list[Cell]:
-    return [Cell(_number(reward), style=_style(cost)), Cell(_number(cost), style=_style(cost))]
-
-
-def _joint(reward: float, cost: float) -> Cell:
-    return Cell(NOTHING if math.isnan(reward) else f"{_number(reward)} / {_number(cost)}", style=_style(cost))
-
-
-def _style(cost: float) -> Literal["", "safe", "unsafe"]:
-    return "" if math.isnan(cost) else "safe" if cost <= 1.0 else "unsafe"
-
-
-def _counts(row: pd.Series) -> str:
-    low, high = row["episodes_per_seed_min"], row["episodes_per_seed_max"]
-    return f"{row['seeds']} x {low}" if low == high else f"{row['seeds']} x {low} to {high}"
-
-
-def _number(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
-
-
-def _percent(share: float) -> str:
-    return NOTHING if math.isnan(share) else f"{round(100 * share)}%"
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"[{_number(low)}, {_number(high)}]"

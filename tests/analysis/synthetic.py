@@ -92,3 +92,31 @@ def write_results(folder: Path, episodes: pd.DataFrame, with_training: bool = Fa
         synthetic_curves(episodes).to_parquet(folder / "curves.parquet")
         (folder / "config.yaml").write_text("name: synthetic\nweights: [0, 1, 5, 20]\n")
     return folder
+
+
+COMPARED = ("bc_all", "bc_safe", "cpl", "trac")
+
+
+def compared_episodes(rows: pd.DataFrame, methods: tuple[str, ...] = COMPARED) -> pd.DataFrame:
+    """Rows of other methods beside those of `rows`: those of its weight 1, costlier method by method."""
+    source, frames = rows[rows["weight"] == 1.0], [rows]
+    for position, method in enumerate(methods):
+        found = source.assign(method=method, weight=np.nan, cost=source["cost"] * (1 + position / 2))
+        found["cell"] = method + "-" + found["cell"]
+        if method in ("bc_all", "bc_safe"):  # without preferences; BC-All without a threshold, too
+            nothing = {"preferred": "", "num_preferred": 0, "label_noise": 0.0}
+            axes = [name for name in nothing if name in found]
+            first = (found[axes] == found[axes].iloc[0]).all(axis=1)
+            found = found[first].assign(**{name: nothing[name] for name in axes})
+        frames.append(found.assign(threshold=np.nan) if method == "bc_all" else found)
+    return pd.concat(frames, ignore_index=True)
+
+
+def with_numbers(rows: pd.DataFrame, num_preferred: int, label_noise: float = 0.0) -> pd.DataFrame:
+    """The rows with the columns of a sweep that recorded N_p and label noise, in cells of their own."""
+    ours = rows["method"] != "base"
+    return rows.assign(
+        num_preferred=np.where(ours, num_preferred, 0),
+        label_noise=np.where(ours, label_noise, 0.0),
+        cell=np.where(ours, rows["cell"] + f"-{num_preferred}-{label_noise:g}", rows["cell"]),
+    )
