@@ -62,7 +62,7 @@ class Group:
     """
 
     def __init__(self, make: Callable[[], Loop], count: int):
-        context = multiprocessing.get_context("spawn")  # as on every platform; Bullet and Torch dislike forks
+        context = multiprocessing.get_context("forkserver")
         self._pipes: list[Connection] = []
         self._processes = []
         for _ in range(count):
@@ -141,6 +141,12 @@ def median(values: Sequence[float]) -> float:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def prepare_processes(modules: Sequence[str]) -> None:
+    """One thread for each process started from here on, and these modules imported once for all of them."""
+    use_one_thread_per_process()
+    multiprocessing.set_forkserver_preload(list(modules))
 
 
 def use_one_thread_per_process() -> None:

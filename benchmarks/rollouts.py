@@ -26,7 +26,7 @@ from benchmarks.measure import (
     markdown_table,
     measure,
     median,
-    use_one_thread_per_process,
+    prepare_processes,
 )
 from benchmarks.ours import PhysicsLoop, SingleLoop, VectorLoop
 from benchmarks.peers import PlainLoop, RLlibLoop, StableBaselinesLoop
@@ -34,6 +34,11 @@ from prefine_ray.tasks import BENCHMARK, get_task
 
 PEERS = ("plain", "dummy", "subproc", "rllib")
 OURS = ("physics", "single", "vector")
+PRELOADED = {
+    "dummy": ("stable_baselines3",),
+    "subproc": ("stable_baselines3",),
+    "rllib": ("ray.rllib.algorithms.ppo",),
+}
 COPIES = 64  # of the vector stepper, per process
 
 
@@ -108,7 +113,8 @@ def _row(result: dict[str, Any], names: Sequence[str]) -> list[str]:
 
 def run(options: Options) -> dict[str, Any]:
     """Measures all tasks; prints each row when it is done."""
-    use_one_thread_per_process()
+    used = {name: PRELOADED.get(name, ()) for name in options.only}
+    prepare_processes(["benchmarks.ours", "benchmarks.peers", *(m for names in used.values() for m in names)])
     report: dict[str, Any] = {"machine": machine(), "options": vars(options), "tasks": []}
     for task in options.tasks:
         report["tasks"].append(measure_task(task, options))
