@@ -21,7 +21,7 @@ from prefine_ray.files import write_bytes
 from prefine_ray.tasks import Task
 
 Activation = Literal["relu", "tanh"]
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # in place
 _HEADER_KEY = "prefine_policy"
 _FORMAT = 1
 _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is finite
@@ -81,6 +81,7 @@ class GaussianPolicy(nn.Module):
             for store, shape in ((self.weights, (fan_in, fan_out)), (self.biases, (1, fan_out))):
                 values = torch.empty(population, *shape).uniform_(-bound, bound, generator=generator)
                 store.append(nn.Parameter(values))
+        self._layers = tuple(zip(self.weights, self.biases, strict=True))  # reading a ParameterList takes 5 us
         if not architecture.state_dependent_std:
             self.log_std = nn.Parameter(torch.full((population, 1, architecture.act_dim), -0.5))
         self.register_buffer("obs_mean", torch.zeros(population, 1, architecture.obs_dim))
@@ -97,13 +98,12 @@ class GaussianPolicy(nn.Module):
         Args:
             observations: [P, B, obs_dim], or [1, B, obs_dim] for the same states in every member.
         """
-        hidden = ((observations - self.obs_mean) / self.obs_std).clamp(-10.0, 10.0)
+        hidden = (observations - self.obs_mean).div_(self.obs_std).clamp_(-10.0, 10.0)
         activate = _ACTIVATIONS[self.architecture.activation]
-        last = len(self.weights) - 1
-        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            if layer < last:
-                hidden = activate(hidden)
+        *inner, (last_weight, last_bias) = self._layers
+        for weight, bias in inner:
+            hidden = activate(torch.baddbmm(bias, hidden, weight))
+        hidden = torch.baddbmm(last_bias, hidden, last_weight)
         low, high = self.architecture.log_std_bounds
         if self.architecture.state_dependent_std:
             mean, log_std = hidden.chunk(2, dim=-1)

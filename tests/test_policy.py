@@ -1,3 +1,5 @@
+import copy
+import pickle
 import re
 from dataclasses import replace
 
@@ -252,3 +254,17 @@ def test_observations_of_a_wrong_shape(population, shape):
 
 def test_architectures_compare_by_value():
     assert Architecture(3, 2) == replace(Architecture(3, 1), act_dim=2)
+
+
+@pytest.mark.parametrize("change", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p)), lambda p: p.double()])
+def test_a_copied_or_converted_policy_computes_with_its_own_parameters(change):
+    policy = small_policy()
+    observations = torch.zeros(1, 3, 7)
+    before = policy(observations)[0].detach().clone()
+    changed = change(policy)
+    with torch.no_grad():
+        changed.biases[-1].add_(1.0)
+        after = changed(observations.to(changed.biases[0].dtype))[0]
+    torch.testing.assert_close(after.float(), before + 1.0)
+    if changed is not policy:
+        torch.testing.assert_close(policy(observations)[0], before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from ray import train
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
 from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
 from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
@@ -21,6 +23,8 @@ from prefine_ray.population import PopulationLearner
 
 _STATE, _CURVES, _POLICIES = "state.pt", "curves.parquet", "population.safetensors"
 MAX_WORKER_FAILURES = 3
+# Ray Train's controller looks after its worker this often (2 s by default), and a fit ends at such a look.
+POLL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,22 @@ class TrainedPack:
     wall_s: float
 
 
+class _Trainer(TorchTrainer):
+    """A trainer without Ray Data, whose manager would be one more process for every fit."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+
+
 def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str) -> TrainedPack:
     """Runs a Ray Train fit for a pack and waits for it.
 
     A fit of the same pack that was cut continues from its last checkpoint in `storage`.
     """
+    os.environ.setdefault(*POLL)  # Ray Train hands it on to the controller
     wanted = plan.counterfactual_actors if job.needs_source else 0
     actors = start_counterfactual_actors(job, wanted, COUNTERFACTUAL_CPUS)
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _train_worker,
         train_loop_config={"job": job, "counterfactual_actors": actors},
         scaling_config=train.ScalingConfig(

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+import prefine_ray
+from prefine_ray.policy import Architecture, GaussianPolicy, load_policy
+from prefine_ray.tasks import get_task
+
+ZOO = Path(prefine_ray.__file__).parent / "zoo"
 REFERENCE_DIR = Path(__file__).parent.parent / "data" / "reference_trajectories"
 
 
@@ -37,3 +43,12 @@ KEYS = ("observations", "actions", "rewards", "costs", "terminals", "kick_qvel0"
 def _reference(seed: int, arrays: dict[str, NDArray]) -> Reference:
     actions, kick = arrays.pop("actions").astype(np.float32), float(arrays.pop("kick_qvel0"))
     return Reference(seed=seed, actions=actions, kick_qvel0=kick, **arrays)
+
+
+def policies(task: str) -> list[GaussianPolicy]:
+    """Two policies to drive episodes with: shipped behaviours of the task, or random ones where it has none."""
+    files = sorted((ZOO / task).glob("*.safetensors"))
+    if files:
+        return [load_policy(files[0]), load_policy(files[-1])]
+    architecture = Architecture(get_task(task).obs_dim, get_task(task).act_dim, (32, 32))
+    return [GaussianPolicy(architecture, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prefine_ray.simulators.bullet import BulletBatch
 from prefine_ray.tasks import get_task
-from tests.simulators.reference import references
+from tests.simulators.reference import policies, references
 
 PLANE, OCTAGON = {"name": "Plane200", "factor": 1}, {"name": "Octagon"}
 UPSTREAM = {
@@ -115,6 +115,26 @@ def test_random_episodes_equal_upstreams(task: str, seed: int) -> None:
             np.testing.assert_allclose(step.observations[1], expected, rtol=1e-6, atol=1e-6)
             assert step.rewards[1] == pytest.approx(reward, rel=1e-6, abs=1e-6)
             assert (step.costs[1], step.terminated[1]) == (info["cost"], terminated)
+            if terminated:
+                break
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_policy_driven_episodes_equal_upstreams(task: str, which: int) -> None:
+    """As above, but where policies go: along the track or the circle, at speed, with noise."""
+    seed, noise = 5 + which, np.random.default_rng(which)
+    policy = policies(task)[which]
+    with bullet_batch(task, 1) as batch, upstream_env(task, seed) as (upstream, _):
+        observations = batch.reset(0, seed)[None]
+        for _ in range(150):
+            action = policy.act(observations)[0] + 0.3 * noise.standard_normal(get_task(task).act_dim)
+            expected, reward, terminated, _, info = upstream.step(action)
+            step = batch.step(action[None])
+            observations = step.observations
+            np.testing.assert_allclose(observations[0], expected, rtol=1e-6, atol=1e-6)
+            assert step.rewards[0] == pytest.approx(reward, rel=1e-6, abs=1e-6)
+            assert (step.costs[0], step.terminated[0]) == (info["cost"], terminated)
             if terminated:
                 break
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.simulators.velocity import VelocityBatch
 from prefine_ray.tasks import get_task
-from tests.simulators.reference import Reference, references
+from tests.simulators.reference import Reference, policies, references
 
 UPSTREAM = {
     "AntVelocity": ("ant", "SafetyAntVelocityEnv"),
@@ -76,6 +76,27 @@ def test_random_episodes_equal_upstreams(task: str, seed: int) -> None:
         if terminated:
             expected, _ = upstream.reset(seed=seed + 1)
             np.testing.assert_array_equal(batch.reset(1, seed + 1), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_policy_driven_episodes_equal_upstreams(task: str, which: int) -> None:
+    """As above, but where policies go: upright, at speed, over the limit."""
+    upstream, batch, policy = upstream_env(task), VelocityBatch(get_task(task), 1), policies(task)[which]
+    upstream.reset(seed=which)
+    observations = batch.reset(0, which)[None]
+    noise = np.random.default_rng(which)
+    for _ in range(300):
+        action = policy.act(observations)[0] + 0.2 * noise.standard_normal(get_task(task).act_dim, dtype=np.float32)
+        action = action.clip(-1.0, 1.0)
+        expected, reward, cost, terminated, _, _ = upstream.step(action)
+        step = batch.step(action[None])
+        observations = step.observations
+        np.testing.assert_array_equal(observations[0], expected.astype(np.float32))
+        assert step.rewards[0] == pytest.approx(reward, rel=1e-6, abs=1e-6)
+        assert (step.costs[0], step.terminated[0]) == (cost, terminated)
+        if terminated:
+            break
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,0 +1,142 @@
+"""Environment steps per second: the physics alone, this project, and its peers, in one run.
+
+    python -m benchmarks.rollouts --tasks BallRun HopperVelocity --seconds 2 --rounds 5 --json rollouts.json
+
+Every contender acts with a 256-256 policy and unit noise, except `physics` and `single`, which act at random.
+Multi-process contenders have one process per core. `physics` is one core's rate times the number of cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import (
+    Group,
+    Loop,
+    Rate,
+    cores,
+    machine,
+    markdown_table,
+    measure,
+    median,
+    prepare_processes,
+)
+from benchmarks.ours import PhysicsLoop, SingleLoop, VectorLoop
+from benchmarks.peers import PlainLoop, RLlibLoop, StableBaselinesLoop
+from prefine_ray.tasks import BENCHMARK, get_task
+
+PEERS = ("plain", "dummy", "subproc", "rllib")
+OURS = ("physics", "single", "vector")
+PRELOADED = {
+    "dummy": ("stable_baselines3",),
+    "subproc": ("stable_baselines3",),
+    "rllib": ("ray.rllib.algorithms.ppo",),
+}
+COPIES = 64  # of the vector stepper, per process
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure and for how long."""
+
+    tasks: tuple[str, ...] = BENCHMARK
+    seconds: float = 2.0  # per measurement
+    rounds: int = 5
+    only: tuple[str, ...] = (*OURS, *PEERS)
+    copies: int = COPIES
+
+
+def contenders(task: str, options: Options) -> dict[str, tuple[Callable[[], Loop], int]]:
+    """Per contender how a process builds its loop, and the number of processes."""
+    every = cores()
+    known: dict[str, tuple[Callable[[], Loop], int]] = {
+        "physics": (partial(PhysicsLoop, task), 1),
+        "single": (partial(SingleLoop, task), 1),
+        "vector": (partial(VectorLoop, task, options.copies), every),
+        "plain": (partial(PlainLoop, task), every),
+        "dummy": (partial(StableBaselinesLoop, task), every),
+        "subproc": (partial(StableBaselinesLoop, task, 2 * every), 1),
+        "rllib": (partial(RLlibLoop, task), every),
+    }
+    return {name: known[name] for name in options.only}
+
+
+def measure_task(task: str, options: Options) -> dict[str, Any]:
+    """Rates of all contenders on one task, and the ratios."""
+    with ExitStack() as stack:
+        groups = {name: Group(*parts) for name, parts in contenders(task, options).items()}
+        for group in groups.values():
+            stack.callback(group.close)
+        rates = measure(groups, options.seconds, options.rounds)
+    return {"task": task, **summarise(rates)}
+
+
+def summarise(rates: dict[str, list[Rate]]) -> dict[str, Any]:
+    """Medians over the rounds; `physics` times the cores; the ratios of the vector stepper to physics and best peer."""
+    scale = {name: cores() if name == "physics" else 1 for name in rates}
+    medians = {name: scale[name] * median([rate.wall for rate in values]) for name, values in rates.items()}
+    by_cpu = {name: scale[name] * median([rate.cpu for rate in values]) for name, values in rates.items()}
+    peers = [name for name in rates if name in PEERS]
+    best = max(peers, key=lambda name: medians[name], default=None)
+    result: dict[str, Any] = {"steps_per_s": medians, "best_peer": best}
+    if "vector" in rates and "physics" in rates:
+        result["of_physics"] = medians["vector"] / medians["physics"]
+        result["of_physics_by_cpu_time"] = by_cpu["vector"] / by_cpu["physics"]
+    if "vector" in rates and best:
+        result["over_best_peer"] = medians["vector"] / medians[best]
+    result["rounds"] = {name: [rate.wall for rate in values] for name, values in rates.items()}
+    return result
+
+
+def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """One row per task: steps per second of each contender, then the ratios."""
+    header = ["task", *names, "of physics", "(CPU time)", "over best peer"]
+    return markdown_table(header, [_row(result, names) for result in results])
+
+
+def _row(result: dict[str, Any], names: Sequence[str]) -> list[str]:
+    rates = result["steps_per_s"]
+    ratios = [
+        f"{result['of_physics']:.0%}" if "of_physics" in result else "",
+        f"{result['of_physics_by_cpu_time']:.0%}" if "of_physics" in result else "",
+        f"{result['over_best_peer']:.1f} x {result['best_peer']}" if "over_best_peer" in result else "",
+    ]
+    return [result["task"], *(f"{rates[name]:,.0f}" for name in names), *ratios]
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measures all tasks; prints each row when it is done."""
+    used = {name: PRELOADED.get(name, ()) for name in options.only}
+    prepare_processes(["benchmarks.ours", "benchmarks.peers", *(m for names in used.values() for m in names)])
+    report: dict[str, Any] = {"machine": machine(), "options": vars(options), "tasks": []}
+    for task in options.tasks:
+        report["tasks"].append(measure_task(task, options))
+        print(table(report["tasks"][-1:], options.only).splitlines()[-1], flush=True)
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", metavar="T", default=BENCHMARK)
+    parser.add_argument("--seconds", type=float, default=2.0, help="per measurement (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=(*OURS, *PEERS), default=(*OURS, *PEERS), metavar="CONTENDER")
+    parser.add_argument("--copies", type=int, default=COPIES, help="of the vector stepper (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all numbers")
+    given = parser.parse_args(arguments)
+    tasks = tuple(get_task(name).name for name in given.tasks)
+    report = run(Options(tasks, given.seconds, given.rounds, tuple(given.only), given.copies))
+    print(f"\n{report['machine']}\n\n{table(report['tasks'], given.only)}")
+    if given.json:
+        given.json.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
