@@ -25,7 +25,7 @@ up() {
     PGPASSWORD=$(cat "$dir/password")
     export PGPASSWORD PGHOST=127.0.0.1 PGPORT=$port PGUSER=mlflow
     psql -d mlflow -c '' 2>/dev/null || psql -q -d postgres -c 'CREATE DATABASE mlflow'
-    uri=postgresql://mlflow:$PGPASSWORD@127.0.0.1:$port
+    uri=postgresql+psycopg://mlflow:$PGPASSWORD@127.0.0.1:$port
     (umask 077 && echo "$uri/mlflow" >"$dir/uri")
     echo "PostgreSQL listens on 127.0.0.1:$port; the URI with its password is in $dir/uri"
 }
