@@ -132,5 +132,3 @@ def wait_until_up(url: str, process: subprocess.Popen) -> None:
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"{url} did not come up")
-
-
