@@ -282,12 +282,14 @@ def status(options: Options) -> None:
     print(status_text(options.results))
 
 
-def sync(options: Options) -> None:
-    """Sends missing cells to MLflow."""
+def sync(options: Options) -> int:
+    """Sends missing cells to MLflow; 1 when some could not be sent."""
     from prefine_ray.results import ResultsDir
     from prefine_ray.tracking import Tracker
 
-    print(Tracker(ResultsDir(options.results), _config_of(options.results).name).sync())
+    report = Tracker(ResultsDir(options.results), _config_of(options.results).name).sync()
+    print(report)
+    return 1 if report.error else 0
 
 
 def ui(options: Options) -> None:

@@ -20,6 +20,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ _SETTINGS = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 _ATTEMPTS = 2
+_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Tracker:
         self._client: MlflowClient | None = None
         self._config = ""
         self._away = False
+        self._resting_until = 0.0  # on the monotonic clock
 
     def start(self, config_text: str) -> None:
         """Opens the parent run, again if the sweep goes on, and sends what an earlier run could not."""
@@ -129,6 +132,13 @@ class Tracker:
         self._set_status(status)
         self.sync()
 
+    def update(self) -> None:
+        """Sends what is new while a sweep runs. A server that failed is left alone for a minute: one that does not
+        answer at all takes half a minute per try, which would hold every trial up.
+        """
+        if time.monotonic() >= self._resting_until:
+            self.sync()
+
     def sync(self) -> SyncReport:
         """Sends everything that the results folder has and MLflow lacks; cheap when that is nothing."""
         logged: set[str] = set()
@@ -137,7 +147,7 @@ class Tracker:
             try:
                 with self._exclusive_record() as record:
                     self._push(record, logged)
-                self._away = False
+                self._away, self._resting_until = False, 0.0
                 return SyncReport(len(logged), 0)
             except _outages() as caught:
                 error = caught
@@ -150,7 +160,7 @@ class Tracker:
                 reason,
                 self.results.root,
             )
-        self._away = True
+        self._away, self._resting_until = True, time.monotonic() + _PAUSE_S
         return SyncReport(len(logged), missing, reason)
 
     # ------------------------------------------------------------------ the record

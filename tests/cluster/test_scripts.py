@@ -1,0 +1,48 @@
+"""The shell scripts: syntax, shellcheck where it is installed, and what they say when called wrongly."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "cluster"
+SCRIPTS = sorted([*FOLDER.rglob("*.sh"), *FOLDER.rglob("*.sbatch")])
+
+
+def name_of(path: Path) -> str:
+    return path.name
+
+
+def test_all_scripts_are_found() -> None:
+    assert {path.name for path in SCRIPTS} >= {"local.sh", "sweep.sbatch", "local-slurm.sh", "postgres.sh", "server.sh"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_bash_reads_the_script(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert "set -euo pipefail" in script.read_text()
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
+def test_shellcheck_is_content(script: Path) -> None:
+    done = subprocess.run(
+        ["shellcheck", "--shell=bash", "--severity=warning", str(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", [path for path in SCRIPTS if path.suffix == ".sh"], ids=name_of)
+def test_a_script_called_without_arguments_explains_itself(script: Path) -> None:
+    done = subprocess.run([str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"cluster/{script.relative_to(FOLDER)}" in done.stdout
+
+
+def test_the_batch_script_asks_for_a_configuration() -> None:
+    done = subprocess.run(["bash", str(FOLDER / "slurm" / "sweep.sbatch")], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "usage: sbatch" in done.stderr
