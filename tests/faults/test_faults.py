@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -151,9 +153,10 @@ def test_results_disk_full(sweep, reference, tell):
 def fill(folder: Path) -> Path:
     """Writes until nothing more fits."""
     path = folder / "filler"
-    with open(path, "wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
         while True:
             file.write(os.urandom(2**16))
+    assert shutil.disk_usage(folder).free < 2**16
     return path
 
 
