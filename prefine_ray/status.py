@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from prefine_ray.cells import TEST
 from prefine_ray.config import load_config
 from prefine_ray.heartbeat import SweepState, read_state
 from prefine_ray.results import ResultsDir
 from prefine_ray.tasks import get_task, normalized_cost
 
+_CHOICE = ["method", "preferred", "num_preferred", "label_noise", "weight"]
 _ERRORS = 5  # latest ones shown
 _TABLE = ["done", "running", "failed", "left", "of"]
 
@@ -112,7 +114,7 @@ def _best_lines(results: ResultsDir, grid: pd.DataFrame) -> list[str]:
     episodes = results.read("episodes", set(grid["cell"]))
     if episodes.empty:
         return []
-    rows = episodes[episodes["stage"] == "finetuned"]
+    rows = episodes[(episodes["stage"] == "finetuned") & (episodes["split"] == TEST)]
     lines = []
     for (task, threshold), group in rows.groupby(["task", "threshold"], sort=False):
         known = get_task(str(task))
@@ -120,7 +122,7 @@ def _best_lines(results: ResultsDir, grid: pd.DataFrame) -> list[str]:
             reward=known.normalized_reward(group["return"].to_numpy(np.float64)),
             unit_cost=normalized_cost(group["cost"].to_numpy(np.float64), float(threshold)),
         )
-        means = scored.groupby(["method", "preferred", "weight"], dropna=False)[["reward", "unit_cost"]].mean()
+        means = scored.groupby(_CHOICE, dropna=False)[["reward", "unit_cost"]].mean()
         lines.append(f"best so far: {task} threshold {threshold:g}: {_best(means.reset_index())}")
     return lines
 
@@ -130,7 +132,9 @@ def _best(means: pd.DataFrame) -> str:
     best = safe.loc[safe["reward"].idxmax()] if len(safe) else means.loc[means["unit_cost"].idxmin()]
     weight: str = "" if pd.isna(best["weight"]) else f" w={best['weight']:g}"
     note = "" if len(safe) else ", none is safe"
-    name = f"{best['method']} {best['preferred']}{weight}"
+    size = f" N_p={best['num_preferred']}" if best["num_preferred"] else ""
+    noise = f" noise={best['label_noise']:g}" if best["label_noise"] else ""
+    name = f"{best['method']} {best['preferred']}{size}{noise}{weight}"
     return f"{name}, normalised reward {best['reward']:.2f}, cost {best['unit_cost']:.2f}{note}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ TRIAL_CPUS = 1e-4  # the trial's own function, which waits; Ray's smallest amoun
 WORKER_CPUS = 0.95  # a Train worker on a CPU; room for the functions of the trials beside it
 GPU_WORKER_CPUS = 0.5  # a Train worker with a GPU, or a part of one
 
+_CONNECT_S = 20.0
 ROLE_LABEL = "prefine-role"  # a node label: `ray start --labels prefine-role=rollout` (or learner)
 
 
@@ -80,6 +82,7 @@ def connect(address: str | None = None) -> bool:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
         return address != "local"
+    _check_address(address)
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -87,12 +90,27 @@ def connect(address: str | None = None) -> bool:
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address == "local":
             raise
-        raise ClusterError(
-            f"no Ray cluster could be joined at {address}: {str(error).strip() or type(error).__name__}\n"
-            "Start one with `ray start --head` (and `ray start --address HEAD:6379` on the other machines), "
-            "or leave --address and RAY_ADDRESS away to run on this machine alone"
-        ) from error
+        raise _no_cluster(address, error) from error
     return address != "local"
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for ten minutes where nothing answers."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not port.isdigit():
+        return  # "local", "auto", or a client's address
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"no Ray cluster could be joined at {address}: {str(error).strip() or type(error).__name__}\n"
+        "Start one with `ray start --head` (and `ray start --address HEAD:6379` on the other machines), "
+        "or leave --address and RAY_ADDRESS away to run on this machine alone"
+    )
 
 
 def plan_resources(config: ResourceConfig, counterfactual_actors: bool) -> ResourcePlan:
