@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,40 +93,76 @@ class Cluster:
         return sum(info.state == 0 for info in GcsClient(address=self.address).get_all_node_info().values())
 
 
+@dataclass
 class Host:
-    """A network namespace with a cable to this machine: a host of its own that shares the disk."""
+    """A network namespace: a host with its own address that shares the disk."""
 
-    def __init__(self, number: int):
-        tag = f"{os.getpid() % 10000}x{number}"
-        self._namespace, self._cable, inner = f"pf{tag}", f"pfa{tag}", f"pfb{tag}"
-        self.here, self.address = f"10.213.{number}.1", f"10.213.{number}.2"
-        self.prefix = ["ip", "netns", "exec", self._namespace]
-        for command in (
-            f"netns add {self._namespace}",
-            f"link add {self._cable} type veth peer name {inner} netns {self._namespace}",
-            f"addr add {self.here}/24 dev {self._cable}",
-            f"link set {self._cable} up",
-            f"-n {self._namespace} addr add {self.address}/24 dev {inner}",
-            f"-n {self._namespace} link set {inner} up",
-            f"-n {self._namespace} link set lo up",
-        ):
-            subprocess.run(["ip", *command.split()], check=True)
+    namespace: str
+    cable: str
+    address: str
+
+    @property
+    def prefix(self) -> list[str]:
+        """A command that runs what follows on it."""
+        return ["ip", "netns", "exec", self.namespace]
 
     def unplug(self) -> None:
         """Cuts its network; its processes live on."""
-        subprocess.run(["ip", "link", "set", self._cable, "down"], check=True)
+        _ip(f"link set {self.cable} down")
+
+
+class Network:
+    """Hosts on a switch that this machine is on too."""
+
+    def __init__(self, count: int):
+        tag = f"pf{os.getpid() % 100_000}"
+        self._switch, self.address = f"{tag}s", "10.213.77.1"
+        self.hosts = [Host(f"{tag}n{n}", f"{tag}c{n}", f"10.213.77.{n + 2}") for n in range(count)]
+        try:
+            _ip(f"link add {self._switch} type bridge")
+            _ip(f"addr add {self.address}/24 dev {self._switch}")
+            _ip(f"link set {self._switch} up")
+            for host in self.hosts:
+                self._add(host)
+        except BaseException:
+            self.close()
+            raise
+
+    def _add(self, host: Host) -> None:
+        _ip(f"netns add {host.namespace}")
+        _ip(f"link add {host.cable} type veth peer name eth0 netns {host.namespace}")
+        _ip(f"link set {host.cable} master {self._switch}")
+        _ip(f"link set {host.cable} up")
+        _ip(f"-n {host.namespace} addr add {host.address}/24 dev eth0")
+        _ip(f"-n {host.namespace} link set eth0 up")
+        _ip(f"-n {host.namespace} link set lo up")
 
     def close(self) -> None:
-        subprocess.run(["ip", "netns", "del", self._namespace], check=False)
-        subprocess.run(["ip", "link", "del", self._cable], check=False, stderr=subprocess.DEVNULL)
+        for host in self.hosts:
+            _ip(f"link del {host.cable}", check=False)
+            _ip(f"netns del {host.namespace}", check=False)
+        _ip(f"link del {self._switch}", check=False)
+
+
+def _ip(command: str, check: bool = True) -> None:
+    subprocess.run(["ip", *command.split()], check=check, capture_output=True)
+
+
+def can_mount() -> bool:
+    """Whether this process may mount a file system."""
+    if os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False, capture_output=True)
+        return mounted.returncode == 0 and subprocess.run(["umount", folder], check=True).returncode == 0
 
 
 def can_make_hosts() -> bool:
     """Whether this process may make network namespaces and mount file systems."""
-    if os.geteuid() != 0:
+    if not can_mount():
         return False
     try:
-        Host(255).close()
+        Network(1).close()
     except (OSError, subprocess.SubprocessError):
         return False
     return True

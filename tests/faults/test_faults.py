@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.faults import processes
-from tests.faults.nodes import Cluster, Host, MlflowServer, Node, can_make_hosts, environment
+from tests.faults.nodes import Cluster, MlflowServer, Network, Node, can_make_hosts, environment
 from tests.faults.sweeps import CELLS, assert_same
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -162,37 +162,28 @@ def fill(folder: Path) -> Path:
 
 @needs_hosts
 def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, tmp_path):
-    hosts = [Host(1), Host(2)]
-    server = MlflowServer(tmp_path, "0.0.0.0")
+    network = Network(2)
+    server = MlflowServer(tmp_path, network.address)
     cluster = None
     try:
-        cluster = Cluster(ray_folder, hosts[0].here, cpus=0)
-        nodes = [cluster.add(f"host{n}", h.address, cpus=2, prefix=h.prefix) for n, h in enumerate(hosts)]
-        route_between(hosts)
+        cluster = Cluster(ray_folder, network.address, cpus=0)
+        nodes = [cluster.add(host.namespace, host.address, cpus=2, prefix=host.prefix) for host in network.hosts]
         cluster.wait(3)
         server.start()
-        sweep.start("--address", cluster.address, MLFLOW_TRACKING_URI=server.uri.replace("0.0.0.0", hosts[0].here))
+        sweep.start("--address", cluster.address, MLFLOW_TRACKING_URI=server.uri)
         sweep.wait_for_training()
         victim = node_of(nodes, WORKER)
         assert victim is not None
-        hosts[nodes.index(victim)].unplug()
+        network.hosts[nodes.index(victim)].unplug()
         seconds = sweep.wait_for_recovery()
         sweep.finish()
     finally:
         server.kill()
         if cluster is not None:
             cluster.close()
-        for host in hosts:
-            host.close()
+        network.close()
     rows = assert_same(sweep, reference)
     tell(f"network of the fit's node cut: went on after {seconds:.1f} s, {rows} episode rows identical")
-
-
-def route_between(hosts: list[Host]) -> None:
-    """Each host reaches this machine and the other host."""
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
-    for host in hosts:
-        subprocess.run([*host.prefix, "ip", "route", "add", "default", "via", host.here], check=True)
 
 
 def test_four_nodes_give_the_rows_of_one(ray_folder, sweep, reference, tell):
