@@ -67,7 +67,11 @@ def _data_directory(parser: argparse.ArgumentParser) -> None:
 
 
 def _address(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--address", metavar="A", help="a running Ray cluster, e.g. auto (default: this machine)")
+    parser.add_argument(
+        "--address",
+        metavar="A",
+        help="join a running Ray cluster, e.g. auto (default: $RAY_ADDRESS, else a Ray of its own on this machine)",
+    )
 
 
 def _results(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +199,12 @@ def _add_sweep_commands(add: _Commands) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="run the cells again that failed")
     parser.add_argument("--tasks", nargs="+", metavar="T", help="these tasks instead of the config's")
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
-    parser = add("status", commands.status, "how far a sweep is", "prefine status results/quick")
+    parser = add(
+        "status",
+        commands.status,
+        "how far a sweep is: cells, pace, time left, best so far, errors; while it runs or later, on any machine",
+        "prefine status results/quick",
+    )
     _results(parser)
     parser = add("report", commands.report, "make tables and plots from the rows", "prefine report results/quick")
     parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are joined")

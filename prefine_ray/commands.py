@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "prefine_ray.render": ["RenderError"],
         "prefine_ray.pretrain": ["PretrainError"],
         "prefine_ray.orchestration.cluster": ["ClusterError"],
+        "prefine_ray.results": ["StorageError", "FolderInUseError"],
         "analysis.rows": ["ResultsError"],
     }.items():
         if module in sys.modules:  # an error of a module that was never imported cannot be raised
@@ -61,7 +63,7 @@ def collect(options: Options) -> None:
     task = get_task(options.task)
     cluster.connect(options.address)
     plan = cluster.plan_resources(ResourceConfig(rollout_actors=options.actors), counterfactual_actors=False)
-    actors = start_rollout_actors(plan.rollout_actors, cluster.ROLLOUT_CPUS)
+    actors = start_rollout_actors(plan)
     config = DataConfig(source=options.behaviours, episodes=options.episodes, seed=options.seed)
     print(run(task, config, options.data_dir, actors).path)
 
@@ -233,8 +235,9 @@ def sweep(options: Options) -> int:
     """Runs a sweep; 0 when every cell finished, 1 when some failed, 130 when it was interrupted."""
     from prefine_ray.config import ConfigError, load_config
     from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.preflight import check_nodes
     from prefine_ray.orchestration.sweep import run_sweep
-    from prefine_ray.results import ResultsDir
+    from prefine_ray.results import ResultsDir, StorageError
     from prefine_ray.tracking import Tracker
 
     config = load_config(options.config, {"tasks": tuple(options.tasks)} if options.tasks else None)
@@ -242,13 +245,19 @@ def sweep(options: Options) -> int:
         resources = config.resources.model_copy(update={"rollout_actors": options.actors})
         config = config.model_copy(update={"resources": resources})
     root = options.results or Path("results") / config.name
+    _check_folders(root, options.data_dir)
     if options.resume and not ResultsDir(root).config_path.exists():
         raise ConfigError(f"{root}: nothing to resume; there is no config.yaml of an earlier run")
+    tracker = Tracker(ResultsDir(root), config.name)
+    if cluster.connect(options.address):
+        check_nodes([root, options.data_dir], tracker.uri)
     if options.retry_failed:
         print(f"{ResultsDir(root).forget_failed()} failed cells will run again")
-    cluster.connect(options.address)
-    tracker = Tracker(ResultsDir(root), config.name)
-    outcome = run_sweep(config, root, options.data_dir, tracker)
+    try:
+        outcome = run_sweep(config, root, options.data_dir, tracker)
+    except StorageError:
+        tracker.finish("KILLED")
+        raise
     if not outcome.complete:
         tracker.finish("KILLED")
         print(f"Interrupted: {outcome.finished} of {outcome.total} cells are finished and on disk in {root}.")
@@ -258,6 +267,14 @@ def sweep(options: Options) -> int:
     tracker.finish("FINISHED")
     print(f"\n{outcome.finished} cells finished, {outcome.failed} of them failed. MLflow: prefine ui {root}")
     return 1 if outcome.failed else 0
+
+
+def _check_folders(*folders: Path) -> None:
+    from prefine_ray.config import ConfigError
+
+    for folder in folders:
+        if re.match(r"\w+:/", str(folder)):
+            raise ConfigError(f"{folder}: results and data go to a folder; on a cluster, one that all nodes mount")
 
 
 def report(options: Options) -> None:

@@ -3,6 +3,8 @@
     DIR/config.yaml              the configuration of the latest run
     DIR/parts/<kind>/<name>.parquet   rows of one finished pack; kinds are episodes, curves, trials
     DIR/policies/<cell>.safetensors
+    DIR/logs/<pack>.log          errors of a pack in full
+    DIR/cells.parquet            the cells of the present grid, finished or not
     DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
 
 A pack's `trials` part is written last and makes it count: rows without it are not seen.
@@ -10,8 +12,15 @@ A pack's `trials` part is written last and makes it count: rows without it are n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import errno
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,6 +28,32 @@ from prefine_ray.files import atomic_path, write_text
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
+_STALE_S = 24 * 3600.0  # age of a temporary file that nobody writes any more
+
+
+class StorageError(OSError):
+    """The disk of the results folder is full; the message says the remedy."""
+
+
+class FolderInUseError(RuntimeError):
+    """Another sweep works in the results folder."""
+
+
+def is_full(error: BaseException | str) -> bool:
+    """Whether an error, or its text, says that a disk is full."""
+    return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in _FULL_TEXTS)
+
+
+def full_message(root: Path) -> str:
+    """What to do about a full disk."""
+    return (
+        f"{root}: No space left on device. Finished cells are safe there; make room and start the same command again, "
+        "it goes on from them"
+    )
 
 
 class ResultsDir:
@@ -36,15 +71,78 @@ class ResultsDir:
         """Where a cell's fine-tuned policy lies."""
         return self.root / "policies" / f"{cell}.safetensors"
 
+    def log_path(self, pack: str) -> Path:
+        """Where the errors of a pack are kept in full."""
+        return self.root / "logs" / f"{pack}.log"
+
     def write_config(self, text: str) -> None:
         """Keeps the configuration beside its results."""
-        write_text(self.config_path, text)
+        with self._storage():
+            write_text(self.config_path, text)
+
+    def write_grid(self, cells: Sequence[dict[str, Any]]) -> None:
+        """Keeps the names and axes of all cells of the present grid, finished or not."""
+        with self._storage(), atomic_path(self.root / "cells.parquet") as temporary:
+            pd.DataFrame(cells).to_parquet(temporary, index=False)
+
+    def read_grid(self) -> pd.DataFrame:
+        """The cells of the present grid; empty where no sweep has begun."""
+        path = self.root / "cells.parquet"
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
+    def append_log(self, pack: str, text: str) -> None:
+        """Adds an error of a pack to its log."""
+        path = self.log_path(pack)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')} on {socket.gethostname()}\n{text.rstrip()}\n\n")
+
+    def write_failure(self, pack: str, cells: Sequence[dict[str, Any]], error: str) -> None:
+        """Records the cells of a pack as failed, with the reason (the error's last line) and the place of its log.
+
+        Args:
+            pack: name of the pack.
+            cells: identity columns of its cells.
+            error: the error in full.
+        """
+        self.append_log(pack, error)
+        reason = error.strip().splitlines()[-1] if error.strip() else "unknown error"
+        log = str(self.log_path(pack).relative_to(self.root))
+        rows = [{**cell, "status": "failed", "error": reason, "log": log} for cell in cells]
+        self.write_part(pack, {"trials": pd.DataFrame(rows)})
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps other sweeps out of the folder until this one ends, however it ends.
+
+        Raises:
+            FolderInUseError: another sweep works in the folder.
+        """
+        with self._storage():
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = open(self.root / ".lock", "a+")  # noqa: SIM115
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise FolderInUseError(
+                    f"{self.root}: another sweep works in this folder ({file.read().strip()}); wait for it, end it, "
+                    "or give another --results"
+                ) from error
+            except OSError:
+                pass  # a file system without locks
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            self._remove_stale()
+            yield
 
     def write_part(self, name: str, rows: dict[str, pd.DataFrame]) -> None:
         """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them."""
         for kind in KINDS:
             if kind in rows and not rows[kind].empty:
-                with atomic_path(self._part(kind, name)) as temporary:
+                with self._storage(), atomic_path(self._part(kind, name)) as temporary:
                     rows[kind].to_parquet(temporary, index=False)
 
     def finished_cells(self) -> set[str]:
@@ -80,8 +178,25 @@ class ResultsDir:
         for kind in KINDS:
             rows = self.read(kind, cells)
             if not rows.empty:
-                with atomic_path(self.root / f"{kind}.parquet") as temporary:
+                with self._storage(), atomic_path(self.root / f"{kind}.parquet") as temporary:
                     rows.to_parquet(temporary, index=False)
+
+    @contextmanager
+    def _storage(self) -> Iterator[None]:
+        """Turns a full disk's error into one that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            if not is_full(error) or isinstance(error, StorageError):
+                raise
+            raise StorageError(full_message(self.root)) from error
+
+    def _remove_stale(self) -> None:
+        """Removes temporary files that a killed process left behind."""
+        for folder in ("parts", "policies"):
+            for path in (self.root / folder).rglob(".*"):
+                if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
+                    path.unlink(missing_ok=True)
 
     def _part(self, kind: str, name: str) -> Path:
         return self.root / "parts" / kind / f"{name}.parquet"

@@ -1,7 +1,10 @@
+import subprocess
+
 import pandas as pd
 import pytest
 
-from prefine_ray.results import ResultsDir
+from prefine_ray.results import FolderInUseError, ResultsDir, StorageError
+from tests.faults.nodes import can_mount
 
 
 def rows(*cells: str, status: str = "finished") -> dict[str, pd.DataFrame]:
@@ -86,3 +89,43 @@ def test_an_empty_folder_has_no_rows(tmp_path):
     assert results.finished_cells() == set()
     results.merge({"c1"})
     assert not (tmp_path / "trials.parquet").exists()
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path):
+    first, second = ResultsDir(tmp_path), ResultsDir(tmp_path)
+    with first.lock(), pytest.raises(FolderInUseError, match="another sweep works in this folder"), second.lock():
+        pass
+    with ResultsDir(tmp_path).lock():
+        pass
+
+
+def test_a_failure_keeps_its_log(tmp_path):
+    results = ResultsDir(tmp_path)
+    cells = rows("c1", "c2")["trials"].drop(columns="status").to_dict("records")
+    results.append_log("p", "lost, runs again")
+    results.write_failure("p", cells, "Traceback (most recent call last):\nValueError: too few\n")
+    trials = results.read("trials")
+    assert trials["cell"].tolist() == ["c1", "c2"]
+    assert set(trials["status"]) == {"failed"}
+    assert set(trials["error"]) == {"ValueError: too few"}
+    log = (tmp_path / trials["log"].iloc[0]).read_text()
+    assert log.index("lost, runs again") < log.index("Traceback")
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system")
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(tmp_path):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        results = ResultsDir(tmp_path)
+        results.write_part("a", rows("c1"))
+        with pytest.raises(OSError, match="No space left"):
+            (tmp_path / "filler").write_bytes(bytes(2**20))
+        with pytest.raises(StorageError, match="make room and start the same command again"):
+            results.write_part("b", rows("c2", "c3"))
+        assert results.finished_cells() == {"c1"}
+        (tmp_path / "filler").unlink()
+        results.write_part("b", rows("c2", "c3"))
+        assert results.finished_cells() == {"c1", "c2", "c3"}
+        assert not list(tmp_path.rglob("parts/**/.*"))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

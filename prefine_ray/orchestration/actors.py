@@ -16,6 +16,7 @@ from ray.util import ActorPool
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualRequest, Counterfactuals
 from prefine_ray.episode_table import EpisodeTable
 from prefine_ray.job import FineTuneJob, load_members
+from prefine_ray.orchestration.cluster import ResourcePlan, place
 from prefine_ray.rollouts import RolloutUnit, run_unit
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.trajectories import Trajectories
@@ -79,16 +80,17 @@ class ActorSource:
         return ray.get(self._results)
 
 
-def start_counterfactual_actors(job: FineTuneJob, count: int, num_cpus: float) -> list[Any]:
-    """Starts actors in the placement group of the calling trial."""
-    options = CounterfactualActor.options(num_cpus=num_cpus)  # type: ignore[attr-defined]
-    return [options.remote(job) for _ in range(count)]
+def start_counterfactual_actors(job: FineTuneJob, plan: ResourcePlan) -> list[Any]:
+    """Starts the actors of one trial on the rollout nodes; another pack's begin at another node."""
+    make = CounterfactualActor.options  # type: ignore[attr-defined]
+    first = int(job.pack.name, 16)
+    return [make(**place(plan, first + number)).remote(job) for number in range(plan.counterfactual_actors)]
 
 
-def start_rollout_actors(count: int, num_cpus: float) -> list[Any]:
-    """Starts actors, spread over the nodes."""
-    options = RolloutActor.options(num_cpus=num_cpus, scheduling_strategy="SPREAD")  # type: ignore[attr-defined]
-    return [options.remote() for _ in range(count)]
+def start_rollout_actors(plan: ResourcePlan) -> list[Any]:
+    """Starts the actors of a sweep on the rollout nodes, in turns."""
+    make = RolloutActor.options  # type: ignore[attr-defined]
+    return [make(**place(plan, number)).remote() for number in range(plan.rollout_actors)]
 
 
 def map_units(actors: Sequence[Any], method: str, units: Sequence[Any]) -> Iterator[Any]:

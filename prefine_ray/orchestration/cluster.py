@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from prefine_ray.config import ResourceConfig
 
-# Of one core, logically: a trial trains while others evaluate, so a rollout actor and a trial share a core.
+# The division counts half cores: a trial trains while others evaluate, so a rollout actor and a trial share a core.
 ROLLOUT_CPUS = 0.5
-TRIAL_CPUS = 0.1  # the trial's own function, which mostly waits
-WORKER_CPUS = 0.4  # the Train worker
 COUNTERFACTUAL_CPUS = 0.25  # per counterfactual actor
 COUNTERFACTUAL_ACTORS = 2  # per trial that asks for actors
+# What Ray reserves. Train workers alone hold CPUs, and none waits for a second thing while it holds them: when nodes
+# are lost, what is left over runs one after the other and cannot block itself.
+TRIAL_CPUS = 1e-4  # the trial's own function, which waits; Ray's smallest amount
+WORKER_CPUS = 0.95  # a Train worker on a CPU; room for the functions of the trials beside it
+GPU_WORKER_CPUS = 0.5  # a Train worker with a GPU, or a part of one
+
+_CONNECT_S = 20.0
+ROLE_LABEL = "prefine-role"  # a node label: `ray start --labels prefine-role=rollout` (or learner)
 
 
 class ClusterError(RuntimeError):
@@ -24,12 +35,14 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """How many of each run at once; together they fit the cluster, so nothing waits for ever."""
+    """How many of each run at once, and where; together they fit the cluster, so nothing waits for ever."""
 
     rollout_actors: int
     concurrent_trials: int
     gpus_per_worker: float
     counterfactual_actors: int  # per trial
+    rollout_nodes: tuple[str, ...] = ()  # ids of the nodes that actors go to, in turns: one entry per core
+    learner_label: bool = False  # Train workers ask for nodes with the role of a learner
 
     def __str__(self) -> str:
         gpu = f", {self.gpus_per_worker:g} GPU per Train worker" if self.gpus_per_worker else ""
@@ -38,46 +51,153 @@ class ResourcePlan:
         )
         return f"{self.rollout_actors} rollout actors, {self.concurrent_trials} trials at once{gpu}{counterfactual}"
 
+    @property
+    def worker_resources(self) -> dict[str, float]:
+        """What a Train worker reserves."""
+        if self.gpus_per_worker:
+            return {"CPU": GPU_WORKER_CPUS, "GPU": self.gpus_per_worker}
+        return {"CPU": WORKER_CPUS}
 
-def connect(address: str | None = None) -> None:
-    """Joins the Ray cluster at `address` (or RAY_ADDRESS), or starts Ray on this machine.
+
+@dataclass(frozen=True)
+class _Node:
+    name: str  # its id
+    cpus: float
+    gpus: float
+    role: str
+
+
+def connect(address: str | None = None) -> bool:
+    """Joins the Ray cluster at `address` (or RAY_ADDRESS); with neither, starts a Ray of its own on this machine.
 
     One thread per process for the numerical libraries: parallelism is by processes, and results then do
     not depend on a machine's number of cores.
+
+    Returns:
+        Whether an existing cluster was joined.
+
+    Raises:
+        ClusterError: there is no cluster at the address.
     """
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
-        return
+        return address != "local"
+    _check_address(address)
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(
-        address=address or os.environ.get("RAY_ADDRESS"),
-        runtime_env={"env_vars": threads},
-        logging_level=logging.WARNING,
-        log_to_driver=False,
+    try:
+        ray.init(address=address, runtime_env={"env_vars": threads}, logging_level=logging.WARNING, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address == "local":
+            raise
+        raise _no_cluster(address, error) from error
+    return address != "local"
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for ten minutes where nothing answers."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not port.isdigit():
+        return  # "local", "auto", or a client's address
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ClusterError:
+    return ClusterError(
+        f"no Ray cluster could be joined at {address}: {str(error).strip() or type(error).__name__}\n"
+        "Start one with `ray start --head` (and `ray start --address HEAD:6379` on the other machines), "
+        "or leave --address and RAY_ADDRESS away to run on this machine alone"
     )
 
 
 def plan_resources(config: ResourceConfig, counterfactual_actors: bool) -> ResourcePlan:
-    """Divides the cluster: half of each node's cores for rollout actors, half for trials.
+    """Divides the connected cluster; see `divide`."""
+    return divide([node for node in ray.nodes() if node["Alive"]], config, counterfactual_actors)
+
+
+def divide(nodes: Sequence[Mapping[str, Any]], config: ResourceConfig, counterfactual_actors: bool) -> ResourcePlan:
+    """Rollout work to CPU nodes, Train workers to GPU nodes; where both share nodes, half of the cores each.
+
+    Nodes with the label `prefine-role` are used as it says. Otherwise Train workers need a GPU where there is one.
+
+    Args:
+        nodes: alive nodes as of `ray.nodes()`.
+        config: what the user wants.
+        counterfactual_actors: whether trials have actors that generate counterfactuals.
 
     Raises:
         ClusterError: the cluster is too small for one trial beside one rollout actor.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    slots = sum(int(node.get("CPU", 0) / ROLLOUT_CPUS) for node in nodes)  # half cores, not split over nodes
-    gpus = sum(node.get("GPU", 0) for node in nodes)
+    known = [_node(node) for node in nodes]
+    gpus_per_worker = config.gpus_per_worker
+    if gpus_per_worker is None:
+        gpus_per_worker = 1.0 if any(node.gpus for node in known) else 0.0
+    rollout_nodes, learner_nodes = _divide_nodes(known, gpus_per_worker)
+    slots = _slots(rollout_nodes)
+    shared = {node.name for node in rollout_nodes} & {node.name for node in learner_nodes}
     actors = config.rollout_actors or max(1, slots // 2)
     per_trial = COUNTERFACTUAL_ACTORS if counterfactual_actors else 0
-    slots_per_trial = 1 + per_trial * COUNTERFACTUAL_CPUS / ROLLOUT_CPUS
-    fitting = int((slots - actors) / slots_per_trial)
-    gpus_per_worker = (1.0 if gpus else 0.0) if config.gpus_per_worker is None else config.gpus_per_worker
-    if gpus_per_worker:
-        fitting = min(fitting, int(gpus / gpus_per_worker))
+    slots_per_trial = (1 if shared else 0) + per_trial * COUNTERFACTUAL_CPUS / ROLLOUT_CPUS
+    fitting = _fitting_workers(learner_nodes, gpus_per_worker)
+    if slots_per_trial:
+        fitting = min(fitting, int((slots - actors) / slots_per_trial))
     if fitting < 1:
+        cpus, gpus = slots * ROLLOUT_CPUS, sum(node.gpus for node in known)
         needed = (actors + slots_per_trial) * ROLLOUT_CPUS
         raise ClusterError(
-            f"the cluster has {slots * ROLLOUT_CPUS:g} CPUs and {gpus:g} GPUs; {actors} rollout actors and one trial "
+            f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs; {actors} rollout actors and one trial "
             f"need {needed:g} CPUs and {gpus_per_worker:g} GPUs. Lower resources.rollout_actors or "
             "resources.gpus_per_worker, or start Ray with more"
         )
-    return ResourcePlan(actors, min(fitting, config.concurrent_trials or fitting), gpus_per_worker, per_trial)
+    label = any(node.role == "learner" for node in known)
+    turns = tuple(itertools.chain.from_iterable(_turns(rollout_nodes)))
+    return ResourcePlan(
+        actors, min(fitting, config.concurrent_trials or fitting), gpus_per_worker, per_trial, turns, label
+    )
+
+
+def place(plan: ResourcePlan, number: int) -> dict[str, Any]:
+    """Options of rollout or counterfactual actor `number`: its node while that lives, any other one afterwards."""
+    if not plan.rollout_nodes:
+        return {"num_cpus": 0}
+    node = plan.rollout_nodes[number % len(plan.rollout_nodes)]
+    return {"num_cpus": 0, "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+
+def _node(node: Mapping[str, Any]) -> _Node:
+    resources = node["Resources"]
+    role = (node.get("Labels") or {}).get(ROLE_LABEL, "")
+    return _Node(node["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0), role)
+
+
+def _divide_nodes(nodes: Sequence[_Node], gpus_per_worker: float) -> tuple[list[_Node], list[_Node]]:
+    """The nodes of rollout work, and those of Train workers; a node may be in both."""
+    learners = [node for node in nodes if node.role == "learner"] or list(nodes)
+    if gpus_per_worker:
+        learners = [node for node in learners if node.gpus]
+    rollouts = [node for node in nodes if node.role == "rollout"]
+    if not rollouts:
+        rollouts = [node for node in nodes if node.role != "learner" and not (gpus_per_worker and node.gpus)]
+    return [node for node in rollouts if node.cpus] or [node for node in nodes if node.cpus], learners
+
+
+def _slots(nodes: Sequence[_Node]) -> int:
+    """Half cores, not split over nodes."""
+    return sum(int(node.cpus / ROLLOUT_CPUS) for node in nodes)
+
+
+def _fitting_workers(nodes: Sequence[_Node], gpus_per_worker: float) -> int:
+    """How many Train workers the nodes hold at once; a part of a GPU does not span GPUs."""
+    if not gpus_per_worker:
+        return sum(int(node.cpus / WORKER_CPUS) for node in nodes)
+    per_gpu = int(1 / gpus_per_worker) if gpus_per_worker <= 1 else 1 / gpus_per_worker
+    return sum(min(int(node.gpus * per_gpu), int(node.cpus / GPU_WORKER_CPUS)) for node in nodes)
+
+
+def _turns(nodes: Sequence[_Node]) -> list[list[str]]:
+    """Rounds over the nodes; a node takes part in as many as it has cores."""
+    most = max((int(node.cpus) for node in nodes), default=0)
+    return [[node.name for node in nodes if node.cpus > turn] for turn in range(max(1, most))]

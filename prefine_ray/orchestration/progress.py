@@ -1,19 +1,20 @@
-"""What the driver of a sweep shows and records while Tune runs: a progress line, failures, MLflow."""
+"""What the driver of a sweep shows and records while Tune runs: a progress line, failures, its state, MLflow."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pandas as pd
 from ray.tune import Callback
 from tqdm import tqdm
 
 from prefine_ray.cells import Cell, Pack
-from prefine_ray.results import ResultsDir
+from prefine_ray.heartbeat import Heartbeat, RunningPack
+from prefine_ray.results import ResultsDir, full_message, is_full
 from prefine_ray.tracking import Tracker
 
 _REFRESH_S = 2.0 if sys.stderr.isatty() else 30.0
@@ -22,13 +23,18 @@ _REFRESH_S = 2.0 if sys.stderr.isatty() else 30.0
 class SweepProgress(Callback):
     """A Tune callback; results are already on disk when it is told of them."""
 
-    def __init__(self, results: ResultsDir, cells: Sequence[Cell], tracker: Tracker):
-        self._results, self._tracker = results, tracker
+    def __init__(self, results: ResultsDir, cells: Sequence[Cell], tracker: Tracker, heartbeat: Heartbeat):
+        self._results, self._tracker, self._heartbeat = results, tracker, heartbeat
+        self._started: dict[str, float] = {}  # Unix time, by pack
         done = results.finished_cells() & {cell.name for cell in cells}
         self._bar = tqdm(
             desc="sweep", total=len(cells), initial=len(done), unit="cell", mininterval=0, dynamic_ncols=True
         )
         self._refreshed = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps its callbacks for a restore, and a run that goes on makes a new one."""
+        return {}
 
     def __enter__(self) -> SweepProgress:
         self._tracker.sync()
@@ -41,25 +47,69 @@ class SweepProgress(Callback):
         self._tracker.sync()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Keeps the time of the progress line going."""
+        """Keeps the progress line and the state of the sweep up to date."""
         if time.monotonic() - self._refreshed > _REFRESH_S:
             running = sum(trial.status == "RUNNING" for trial in trials)
             self._bar.set_postfix_str(f"{running} packs running")
             self._refreshed = time.monotonic()
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A pack begins, or begins again."""
+        self._started.setdefault(trial.config["pack"].name, time.time())
+        self._show_running(trials)
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack is on disk: count its cells and send them to MLflow."""
         pack: Pack = trial.config["pack"]
+        failed = (trial.last_result or {}).get("failed", 0)
+        note = f", {failed} of them FAILED: {self._results.log_path(pack.name)}" if failed else ""
         self._bar.update(len(pack.cells))
-        self._bar.write(f"done: {pack.label}, {len(pack.cells)} cells", file=sys.stderr)
+        self._bar.write(f"done: {pack.label}, {len(pack.cells)} cells{note}", file=sys.stderr)
+        self._show_running(trials)
         self._tracker.sync()
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A pack failed for good: record its cells as failed, with the reason."""
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The process or node of a pack was lost: it runs again, from its last checkpoint."""
         pack: Pack = trial.config["pack"]
-        reason = str(trial.get_error() or trial.get_pickled_error() or "unknown error")
-        rows = [{**cell.identity, "status": "failed", "error": reason} for cell in pack.cells]
-        self._results.write_part(pack.name, {"trials": pd.DataFrame(rows)})
-        self._bar.write(f"FAILED: {pack.label}: {reason.strip().splitlines()[-1]}", file=sys.stderr)
+        text = _latest_error(trial)
+        if is_full(text):
+            self._heartbeat.stop_sweep(full_message(self._results.root))
+            return
+        self._results.append_log(pack.name, f"lost, runs again\n{text}")
+        self._bar.write(f"lost: {pack.label}, runs again: {_last_line(text)}", file=sys.stderr)
+        self._show_running(trials)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A pack was lost too often: record its cells as failed, with the reason."""
+        pack: Pack = trial.config["pack"]
+        text = _latest_error(trial)
+        if is_full(text):
+            self._heartbeat.stop_sweep(full_message(self._results.root))
+            return
+        self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
+        self._bar.write(
+            f"FAILED: {pack.label}: {_last_line(text)} ({self._results.log_path(pack.name)})", file=sys.stderr
+        )
         self._bar.update(len(pack.cells))
+        self._show_running(trials)
         self._tracker.sync()
+
+    def _show_running(self, trials: Sequence[Any]) -> None:
+        packs = [(trial.config["pack"], trial.num_failures) for trial in trials if trial.status == "RUNNING"]
+        now = time.time()
+        running = [
+            RunningPack(pack.name, pack.task, pack.label, len(pack.cells), self._started.get(pack.name, now), failures)
+            for pack, failures in packs
+        ]
+        self._heartbeat.show("running", running)
+
+
+def _latest_error(trial: Any) -> str:
+    """The traceback of a trial's latest failure; Tune appends each to one file."""
+    file = Path(trial.error_file) if trial.error_file else None
+    text = file.read_text() if file is not None and file.exists() else ""
+    return text.rpartition("Failure # ")[2].strip() or "unknown error"
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]

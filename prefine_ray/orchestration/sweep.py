@@ -14,15 +14,12 @@ from ray import tune
 from prefine_ray.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.config import SweepConfig, dump_config
 from prefine_ray.evaluation import episode_rows, evaluation_seeds
+from prefine_ray.heartbeat import Heartbeat
 from prefine_ray.job import FineTuneJob, check_inputs, policy_header, trial_rows
 from prefine_ray.orchestration.actors import map_units, start_rollout_actors
-from prefine_ray.orchestration.cluster import (
-    COUNTERFACTUAL_CPUS,
-    ROLLOUT_CPUS,
-    TRIAL_CPUS,
-    ResourcePlan,
-    plan_resources,
-)
+from prefine_ray.orchestration.cluster import TRIAL_CPUS, ResourcePlan, plan_resources
+from prefine_ray.orchestration.failures import full_text, is_transient
+from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
 from prefine_ray.orchestration.progress import SweepProgress
 from prefine_ray.orchestration.training import TrainedPack, train_pack
@@ -31,7 +28,8 @@ from prefine_ray.results import ResultsDir
 from prefine_ray.rollouts import RolloutUnit
 from prefine_ray.tracking import Tracker
 
-TRIAL_FAILURES = 2  # a trial is tried again this often, from its last checkpoint
+EXPERIMENT = "tune"  # folder in DIR/ray
+TRIAL_FAILURES = 5  # a trial whose process or node was lost is tried again this often, from its last checkpoint
 
 
 @dataclass(frozen=True)
@@ -72,23 +70,36 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
     Raises:
         PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError: before
             any cell runs.
-        ClusterError: the cluster is too small.
+        ClusterError: the cluster is too small, or a node lacks the data.
+        StorageError: the disk is full.
+        FolderInUseError: another sweep works in the folder.
     """
     results = ResultsDir(root)
-    results.write_config(dump_config(config))
-    plan = plan_resources(config.resources, config.finetune.counterfactuals != "learner")
-    print(f"Resources: {plan}", flush=True)
-    actors = start_rollout_actors(plan.rollout_actors, ROLLOUT_CPUS)
-    inputs = prepare(config, data_directory, actors)
-    check_inputs(config, inputs)
-    context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
-    cells = [*base_cells(config, inputs), *make_cells(config, inputs)]
+    with results.lock(), Heartbeat(root) as heartbeat:
+        results.write_config(dump_config(config))
+        plan = plan_resources(config.resources, config.finetune.counterfactuals != "learner")
+        print(f"Resources: {plan}", flush=True)
+        actors = start_rollout_actors(plan)
+        inputs = prepare(config, data_directory, actors)
+        check_inputs(config, inputs)
+        check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
+        context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
+        return _run_cells(context, tracker, heartbeat)
+
+
+def _run_cells(context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) -> SweepOutcome:
+    config, results = context.config, context.results
+    grid = make_cells(config, context.inputs)
+    cells = [*base_cells(config, context.inputs), *grid]
+    results.write_grid([cell.identity for cell in cells])
     tracker.start(dump_config(config))
     run_base_cells(context)
-    with SweepProgress(results, cells, tracker) as progress:
-        _tune(context, make_packs(make_cells(config, inputs), results.finished_cells()), progress)
+    with SweepProgress(results, cells, tracker, heartbeat) as progress:
+        _tune(context, make_packs(grid, results.finished_cells()), progress)
     results.merge([cell.name for cell in cells])
-    return _outcome(results, cells)
+    outcome = _outcome(results, cells)
+    heartbeat.show("finished" if outcome.complete else "stopped")
+    return outcome
 
 
 def run_base_cells(context: SweepContext) -> None:
@@ -120,14 +131,42 @@ def evaluate_cells(
 
 
 def run_pack(config: dict[str, Any], context: SweepContext) -> None:
-    """One Tune trial: fine-tune a pack, evaluate it, write its rows and policies, then report."""
+    """One Tune trial: fine-tune a pack, evaluate it, write its rows and policies, then report.
+
+    An error that would come again is recorded in the rows of its cells; the trial itself then ends well. Only what
+    another try may mend is raised.
+    """
     pack: Pack = config["pack"]
+    try:
+        failed = _train_and_evaluate(pack, context)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        context.results.write_failure(pack.name, [cell.identity for cell in pack.cells], full_text(error))
+        failed = len(pack.cells)
+    tune.report({"cells": len(pack.cells), "failed": failed})
+    shutil.rmtree(Path(context.train_storage) / pack.name, ignore_errors=True)  # its policies are kept
+
+
+def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
+    """The number of cells that failed."""
     job = FineTuneJob(pack, context.inputs[pack.task], context.config)
     trained = train_pack(job, context.plan, context.train_storage)
     trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
+    failed = trials["status"] == "failed"
+    if failed.any():
+        context.results.append_log(pack.name, _diverged_text(trials[failed], trained.curves))
+        trials["log"] = [
+            str(context.results.log_path(pack.name).relative_to(context.results.root)) if f else "" for f in failed
+        ]
     _finish_pack(context, job, trained, trials)
-    tune.report({"cells": len(pack.cells), "failed": int((trials["status"] == "failed").sum())})
-    shutil.rmtree(Path(context.train_storage) / pack.name, ignore_errors=True)  # its policies are kept
+    return int(failed.sum())
+
+
+def _diverged_text(failed: pd.DataFrame, curves: pd.DataFrame) -> str:
+    """Why cells failed, and their learning curves."""
+    rows = failed[["cell", "weight", "seed", "error"]].to_string(index=False)
+    return f"{rows}\n\n{curves[curves['cell'].isin(failed['cell'])].to_string(index=False)}"
 
 
 def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, trials: pd.DataFrame) -> None:
@@ -144,9 +183,7 @@ def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, 
 def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> None:
     if not packs:
         return
-    counterfactual = [{"CPU": COUNTERFACTUAL_CPUS}] * context.plan.counterfactual_actors
-    resources = tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}, *counterfactual])
-    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), resources)
+    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), {"cpu": TRIAL_CPUS})
     tuner = tune.Tuner(
         trainable,
         param_space={"pack": tune.grid_search(packs)},
@@ -156,7 +193,7 @@ def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> 
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
-            name="tune",
+            name=EXPERIMENT,
             storage_path=str((context.results.root / "ray").resolve()),
             failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
             callbacks=[progress],

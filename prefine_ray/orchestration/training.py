@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -10,18 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import ray
 import torch
-from ray import train
+from ray import PlacementGroupID, train
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from prefine_ray.files import write_text
 from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
 from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
-from prefine_ray.orchestration.cluster import COUNTERFACTUAL_CPUS, WORKER_CPUS, ResourcePlan
+from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
+from prefine_ray.orchestration.failures import PackError, full_text, is_transient
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy, save_policy
 from prefine_ray.population import PopulationLearner
 
 _STATE, _CURVES, _POLICIES = "state.pt", "curves.parquet", "population.safetensors"
+_ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
+_RESERVATION = "placement_group"  # in the fit's folder: the id of what its latest worker reserved
 MAX_WORKER_FAILURES = 3
 # Ray Train's controller looks after its worker this often (2 s by default), and a fit ends at such a look.
 POLL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -47,17 +55,23 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str) -> TrainedPac
     """Runs a Ray Train fit for a pack and waits for it.
 
     A fit of the same pack that was cut continues from its last checkpoint in `storage`.
+
+    Raises:
+        PackError: fine-tuning raised an error that would come again.
+        TrainingFailedError: workers were lost again and again.
     """
     os.environ.setdefault(*POLL)  # Ray Train hands it on to the controller
-    wanted = plan.counterfactual_actors if job.needs_source else 0
-    actors = start_counterfactual_actors(job, wanted, COUNTERFACTUAL_CPUS)
+    _recover_storage(Path(storage) / job.pack.name)
+    actors = start_counterfactual_actors(job, plan) if job.needs_source else []
+    placement: dict[str, Any] = {"label_selector": {ROLE_LABEL: "learner"}} if plan.learner_label else {}
     trainer = _Trainer(
         _train_worker,
-        train_loop_config={"job": job, "counterfactual_actors": actors},
+        train_loop_config={"job": job, "counterfactual_actors": actors, "folder": str(Path(storage) / job.pack.name)},
         scaling_config=train.ScalingConfig(
             num_workers=1,
             use_gpu=plan.gpus_per_worker > 0,
-            resources_per_worker=_worker_resources(plan),
+            resources_per_worker=plan.worker_resources,
+            **placement,
         ),
         run_config=train.RunConfig(
             name=job.pack.name,
@@ -70,17 +84,50 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str) -> TrainedPac
     if checkpoint is None:
         raise RuntimeError(f"{job.pack.label}: the Train worker ended without a checkpoint")
     with checkpoint.as_directory() as directory:
+        error = Path(directory) / _ERROR
+        if error.exists():
+            raise PackError(error.read_text())
         curves = pd.read_parquet(Path(directory) / _CURVES)
         wall_s = torch.load(Path(directory) / _STATE, weights_only=True)["wall_s"]
         return TrainedPack(load_policy(Path(directory) / _POLICIES), curves, wall_s)
 
 
-def _worker_resources(plan: ResourcePlan) -> dict[str, float]:
-    resources = {"CPU": WORKER_CPUS}
-    return {**resources, "GPU": plan.gpus_per_worker} if plan.gpus_per_worker else resources
+def _recover_storage(folder: Path) -> None:
+    """Makes the storage of a fit that was cut fit for going on.
+
+    The worker's reservation of a trial that died with its node may still be held: Ray frees it only where the
+    dashboard runs. And Ray Train writes its list of checkpoints in place: a half-written one would make every later
+    fit fail, so that this fit has to begin again.
+    """
+    reserved = folder / _RESERVATION
+    if reserved.exists():
+        group = ray.util.placement_group_table().get(reserved.read_text())
+        if group and group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(reserved.read_text())))
+    snapshot = folder / "checkpoint_manager_snapshot.json"
+    try:
+        if snapshot.exists():
+            json.loads(snapshot.read_text())
+    except ValueError:
+        shutil.rmtree(folder)
 
 
 def _train_worker(config: dict[str, Any]) -> None:
+    """Trains; an error that would come again ends the fit with a checkpoint that holds its traceback."""
+    group = ray.util.get_current_placement_group()
+    if group is not None:
+        write_text(Path(config["folder"]) / _RESERVATION, group.id.hex())
+    try:
+        _train(config)
+    except Exception as error:
+        if is_transient(error):
+            raise
+        with tempfile.TemporaryDirectory() as directory:
+            (Path(directory) / _ERROR).write_text(full_text(error))
+            train.report({"failed": True}, checkpoint=train.Checkpoint.from_directory(directory))
+
+
+def _train(config: dict[str, Any]) -> None:
     """Trains until the last step, with a checkpoint every `checkpoint_every` steps."""
     job: FineTuneJob = config["job"]
     torch.set_num_threads(1)

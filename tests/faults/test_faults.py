@@ -1,0 +1,202 @@
+"""Each fault in the middle of a real sweep: it goes on, or the same command does, to the rows of an undisturbed one.
+
+`make test-faults` runs these and prints what was killed and how long recovery took.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.faults import processes
+from tests.faults.nodes import Cluster, MlflowServer, Network, Node, can_make_hosts, environment
+from tests.faults.sweeps import CELLS, assert_same
+
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+needs_hosts = pytest.mark.skipif(not can_make_hosts(), reason="needs root: network namespaces, mounts")
+
+WORKER = "ray::RayTrainWorker"
+BUSY_ACTOR = "ray::RolloutActor.table"
+
+
+def node_of(nodes: list[Node], beginning: str) -> Node | None:
+    """The node that runs such a process."""
+    return next((node for node in nodes if processes.named([node.process.pid], beginning)), None)
+
+
+def test_rollout_actor_killed(cluster, sweep, reference, tell):
+    sweep.start("--address", cluster.address)
+    sweep.wait_for_training()
+    sweep.wait(lambda: processes.named(cluster.roots, BUSY_ACTOR), "a busy rollout actor")
+    victim = processes.named(cluster.roots, BUSY_ACTOR) or processes.named(cluster.roots, "ray::RolloutActor")
+    processes.kill(victim[0])
+    seconds = sweep.wait_for_recovery()
+    sweep.finish()
+    rows = assert_same(sweep, reference)
+    tell(f"rollout actor killed during evaluation: went on after {seconds:.1f} s, {rows} episode rows identical")
+
+
+def test_train_worker_killed(cluster, sweep, reference, tell):
+    sweep.start("--address", cluster.address)
+    sweep.wait_for_training()
+    processes.kill(processes.named(cluster.roots, WORKER)[0])
+    seconds = sweep.wait_for_recovery()
+    sweep.finish()
+    rows = assert_same(sweep, reference)
+    tell(f"Train worker killed after a checkpoint: went on after {seconds:.1f} s, {rows} episode rows identical")
+
+
+def test_node_killed(ray_folder, sweep, reference, tell):
+    cluster = Cluster(ray_folder, cpus=0)  # the head does no work, so that the fit is on a node that can be lost
+    try:
+        nodes = [cluster.add(name, cpus=2) for name in ("second", "third")]
+        cluster.wait(3)
+        sweep.start("--address", cluster.address)
+        sweep.wait_for_training()
+        victim = node_of(nodes, WORKER)
+        assert victim is not None
+        lost = sorted({processes.title(pid).split(".")[0] for pid in processes.named([victim.process.pid], "ray::")})
+        victim.kill()
+        seconds = sweep.wait_for_recovery()
+        output = sweep.finish()
+    finally:
+        cluster.close()
+    rows = assert_same(sweep, reference)
+    assert "FAILED" not in output
+    tell(f"node killed ({', '.join(lost)}): went on after {seconds:.1f} s, {rows} episode rows identical")
+
+
+@pytest.mark.parametrize("where", ["own Ray", "cluster"])
+def test_driver_killed(where, sweep, reference, tell, request):
+    options = () if where == "own Ray" else ("--address", request.getfixturevalue("cluster").address)
+    sweep.start(*options)
+    sweep.wait_for_training()
+    processes.kill(sweep.process.pid)
+    sweep.process.wait()
+    begun = time.monotonic()
+    sweep.start(*options)
+    sweep.wait_for_recovery()
+    seconds = time.monotonic() - begun
+    sweep.finish()
+    rows = assert_same(sweep, reference)
+    tell(f"driver killed ({where}): the same command went on {seconds:.1f} s later, {rows} episode rows identical")
+
+
+def test_mlflow_server_killed(sweep, reference, tell, tmp_path):
+    server = MlflowServer(tmp_path)
+    try:
+        server.start()
+        sweep.start(MLFLOW_TRACKING_URI=server.uri)
+        sweep.wait_for_training()
+        server.kill()
+        output = sweep.finish()
+        assert "MLflow" in output
+        rows = assert_same(sweep, reference)
+        begun = time.monotonic()
+        server.start()
+        command = [sys.executable, "-m", "prefine_ray", "sync", str(sweep.results)]
+        subprocess.run(command, check=True, env=environment(MLFLOW_TRACKING_URI=server.uri))
+        seconds = time.monotonic() - begun
+        client = MlflowClient(server.uri)
+        experiment = client.get_experiment_by_name("prefine")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id], max_results=1000)
+        cells = [run.data.tags["prefine.cell"] for run in runs if "mlflow.parentRunId" in run.data.tags]
+        assert len(cells) == len(set(cells)) == CELLS
+        assert len(runs) == CELLS + 1
+    finally:
+        server.kill()
+    tell(
+        f"MLflow server killed during a fit: the sweep went on at once, {rows} episode rows identical; "
+        f"with the server back, `prefine sync` had all {CELLS} runs there after {seconds:.1f} s"
+    )
+
+
+@needs_hosts
+def test_results_disk_full(sweep, reference, tell):
+    sweep.results.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(sweep.results)], check=True)
+    try:
+        sweep.start()
+        sweep.wait_for_training()
+        filler = fill(sweep.results)
+        begun = time.monotonic()
+        output = sweep.finish(status=2)
+        stopped = time.monotonic() - begun
+        assert "No space left" in output
+        assert "start the same command again" in output
+        assert "Traceback" not in output
+        filler.unlink()
+        begun = time.monotonic()
+        sweep.start()
+        sweep.wait_for_recovery()
+        seconds = time.monotonic() - begun
+        sweep.finish()
+        rows = assert_same(sweep, reference)
+    finally:
+        sweep.close()
+        subprocess.run(["umount", "-l", str(sweep.results)], check=True)
+    tell(
+        f"results disk filled during a fit: stopped with a message after {stopped:.1f} s; with room again the same "
+        f"command went on {seconds:.1f} s later, {rows} episode rows identical"
+    )
+
+
+def fill(folder: Path) -> Path:
+    """Writes until nothing more fits."""
+    path = folder / "filler"
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(os.urandom(2**16))
+    assert shutil.disk_usage(folder).free < 2**16
+    return path
+
+
+@needs_hosts
+def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, tmp_path):
+    network = Network(2)
+    server = MlflowServer(tmp_path, network.address)
+    cluster = None
+    try:
+        cluster = Cluster(ray_folder, network.address, cpus=0)
+        nodes = [cluster.add(host.namespace, host.address, cpus=2, prefix=host.prefix) for host in network.hosts]
+        cluster.wait(3)
+        server.start()
+        sweep.start("--address", cluster.address, MLFLOW_TRACKING_URI=server.uri)
+        sweep.wait_for_training()
+        victim = node_of(nodes, WORKER)
+        assert victim is not None
+        network.hosts[nodes.index(victim)].unplug()
+        seconds = sweep.wait_for_recovery()
+        sweep.finish()
+    finally:
+        server.kill()
+        if cluster is not None:
+            cluster.close()
+        network.close()
+    rows = assert_same(sweep, reference)
+    tell(f"network of the fit's node cut: went on after {seconds:.1f} s, {rows} episode rows identical")
+
+
+def test_four_nodes_give_the_rows_of_one(ray_folder, sweep, reference, tell):
+    cluster = Cluster(ray_folder)
+    try:
+        for name in ("second", "third", "fourth"):
+            cluster.add(name)
+        cluster.wait(4)
+        begun = time.monotonic()
+        sweep.start("--address", cluster.address)
+        sweep.finish()
+        seconds = time.monotonic() - begun
+    finally:
+        cluster.close()
+    rows = assert_same(sweep, reference)
+    tell(f"four nodes: {rows} episode rows identical to one node's, in {seconds:.1f} s")
