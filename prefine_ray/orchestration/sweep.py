@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from prefine_ray.results import ResultsDir
 from prefine_ray.rollouts import RolloutUnit
 from prefine_ray.tracking import Tracker
 
+SeedsOf = Callable[[int, str, int, int], Any]  # see `evaluation_seeds`
 TRIAL_FAILURES = 2  # a trial is tried again this often, from its last checkpoint
 
 
@@ -105,13 +106,17 @@ def run_base_cells(context: SweepContext) -> None:
 
 
 def evaluate_cells(
-    context: SweepContext, cells: Sequence[Cell], policies: Sequence[GaussianPolicy], stage: str
+    context: SweepContext,
+    cells: Sequence[Cell],
+    policies: Sequence[GaussianPolicy],
+    stage: str,
+    seeds_of: SeedsOf = evaluation_seeds,
 ) -> pd.DataFrame:
-    """Rows of the evaluation episodes of each cell's policy, on the shared rollout actors."""
+    """Rows of the evaluation (or tuning) episodes of each cell's policy, on the shared rollout actors."""
     config = context.config
     units = []
     for cell, policy in zip(cells, policies, strict=True):
-        seeds = evaluation_seeds(config.seed, cell.task, cell.seed, config.evaluation.episodes)
+        seeds = seeds_of(config.seed, cell.task, cell.seed, config.evaluation.episodes)
         assert policy.header is not None  # from its file, or set where it was fine-tuned
         units.append(RolloutUnit(cell.task, policy_bytes(policy, policy.header), seeds, copies=len(seeds)))
     tables = map_units(context.actors, "table", units)
@@ -144,9 +149,7 @@ def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, 
 def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> None:
     if not packs:
         return
-    counterfactual = [{"CPU": COUNTERFACTUAL_CPUS}] * context.plan.counterfactual_actors
-    resources = tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}, *counterfactual])
-    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), resources)
+    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), trial_resources(context.plan))
     tuner = tune.Tuner(
         trainable,
         param_space={"pack": tune.grid_search(packs)},
@@ -164,6 +167,13 @@ def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> 
         ),
     )
     tuner.fit()
+
+
+def trial_resources(plan: ResourcePlan) -> tune.PlacementGroupFactory:
+    """What a trial holds: its own function and its counterfactual actors; its Train worker reserves for itself."""
+    return tune.PlacementGroupFactory(
+        [{"CPU": TRIAL_CPUS}, *[{"CPU": COUNTERFACTUAL_CPUS}] * plan.counterfactual_actors]
+    )
 
 
 def _outcome(results: ResultsDir, cells: list[Cell]) -> SweepOutcome:
