@@ -154,3 +154,9 @@ def load_search_config(path: str | Path, overrides: dict[str, Any] | None = None
         ConfigError: naming the file, the key and what would be right.
     """
     return load_config_as(SearchConfig, path, overrides)
+
+
+def is_search(root: Path) -> bool:
+    """Whether a results folder is of a search."""
+    path = root / "config.yaml"
+    return path.exists() and any(line.startswith("search:") for line in path.read_text().splitlines())

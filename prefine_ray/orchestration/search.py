@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -85,7 +86,7 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     inputs = prepare(config, data_directory, actors)
     context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
     tracker.start(dump_config(config))
-    searcher = RoundSearch(config, lambda values: make_trial(config, values, inputs), results)
+    searcher = RoundSearch(config, partial(make_trial, config, inputs=inputs), results)
     with SearchProgress(config, results, searcher, tracker) as progress:
         _tune(context, searcher, progress)
     return searcher.outcome()
