@@ -120,10 +120,10 @@ def markdown(trials: pd.DataFrame, config: SearchConfig) -> str:
     lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for _, row in order.sort_values(["_rank", "number"]).iterrows():
         lines.append(f"| {' | '.join([str(int(row['number'])), *_cells(row, keys)])} |")
-    seeds, episodes = len(config.seeds), config.evaluation.episodes
+    seeds, episodes = len(config.tuning_seeds), config.evaluation.episodes
     lines += [
         "",
-        f"Means over {seeds} seeds of {episodes} tuning episodes, which no report uses; [95 % intervals over seeds]. "
+        f"Means over {seeds} tuning seeds of {episodes} episodes, which no report uses; [95 % intervals over seeds]. "
         "Reward and cost are normalised; a cost of at most 1 is safe. front: no other trial has more reward at no "
         "more cost. **best**: the most reward among those whose upper limit of the cost is at most 1 (the least cost "
         "if there is none). Chosen among many, it looks better here than it is: run it in a sweep for fresh episodes.",

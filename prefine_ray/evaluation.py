@@ -23,11 +23,6 @@ def evaluation_seeds(experiment_seed: int, task: str, seed: int, episodes: int) 
     return episode_seeds(episodes, experiment_seed, task, seed, "evaluation")
 
 
-def tuning_seeds(experiment_seed: int, task: str, seed: int, episodes: int) -> NDArray[np.int64]:
-    """Reset seeds of the episodes that settings are chosen on: none of those that are reported."""
-    return episode_seeds(episodes, experiment_seed, task, seed, "tuning")
-
-
 def evaluate(policy: GaussianPolicy, stepper: VectorStepper, seeds: Sequence[int] | NDArray[np.int64]) -> EpisodeTable:
     """One deterministic episode per seed."""
     return rollout(policy, stepper, seeds).summary

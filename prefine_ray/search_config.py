@@ -92,7 +92,7 @@ class SearchSettings(BaseModel):
 
 
 class SearchConfig(SweepConfig):
-    """One task's hyperparameter search; every trial is a pack of cells that differ in their seed."""
+    """One task's hyperparameter search; every trial is a pack of cells, one for each tuning seed."""
 
     search: SearchSettings
 
@@ -103,6 +103,10 @@ class SearchConfig(SweepConfig):
                 raise ValueError(f"{name}: a search has exactly one, not {', '.join(getattr(self, name))}")
         if self.methods != ("prefine",):
             raise ValueError("methods: a search is for prefine")
+        if not self.tuning_seeds:
+            raise ValueError("tuning_seeds: give at least one, as in tuning_seeds: 3; trials run on these seeds")
+        if len(self.preferences.num_preferred) != 1 or len(self.preferences.label_noise) != 1:
+            raise ValueError("preferences: a search has exactly one num_preferred and one label_noise")
         if len(self.task_thresholds(self.tasks[0])) != 1:
             raise ValueError("thresholds: a search has exactly one; give middle or [C]")
         if WEIGHT not in self.search.space and len(self.fixed_weights) != 1:

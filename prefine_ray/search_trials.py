@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from prefine_ray.cells import Pack, TaskInputs, make_cells
+from prefine_ray.cells import TUNING, Pack, TaskInputs, make_cells
 from prefine_ray.config import SweepConfig, digest
 from prefine_ray.results import ResultsDir
 from prefine_ray.search_config import WEIGHT, Range, SearchConfig, Values
@@ -21,7 +21,7 @@ _DIGITS = 3  # significant digits of a suggested number
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One setting of the hyperparameters and the pack of cells, one per seed, that tries it."""
+    """One setting of the hyperparameters and the pack of cells, one per tuning seed, that tries it."""
 
     values: Values
     config: SweepConfig  # with the values in place
@@ -59,9 +59,9 @@ def make_trial(config: SearchConfig, values: Values, inputs: Mapping[str, TaskIn
     plain = config.model_dump(exclude={"search"})
     tried = SweepConfig(**{**plain, "finetune": {**plain["finetune"], **finetune}, "weights": (weight,)})
     cells = [
-        replace(cell, name=digest(["search", cell.name, rungs(config)]))  # a sweep's cell has other episodes
+        replace(cell, name=digest(["search", cell.name, rungs(config)]))  # a sweep's cell has no rungs
         for cell in make_cells(tried, inputs)
-        if cell.weight == weight
+        if cell.weight == weight and cell.split == TUNING
     ]
     return SearchTrial(values, tried, Pack(digest([cell.name for cell in cells]), tuple(cells)))
 

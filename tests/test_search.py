@@ -29,7 +29,7 @@ SPACE = {
 CONFIG = {
     "name": "mini",
     "tasks": ["BallRun"],
-    "seeds": 2,
+    "tuning_seeds": 2,
     "finetune": {"steps": 100},
     "search": {"trials": 14, "round": 3, "space": SPACE, "early_stopping": "asha", "first_rung": 10},
 }
@@ -47,7 +47,6 @@ def write_trial(results: ResultsDir, number: int, trial: SearchTrial, score: dic
     episodes = [
         {
             **cell.identity,
-            "split": "tuning",
             "stage": "finetuned" if step == max(score) else "rung",
             "step": step,
             "episode": 0,

@@ -22,8 +22,7 @@ from ray.tune.search.optuna import OptunaSearch
 from tqdm import tqdm
 
 from prefine_ray.config import FineTuneConfig, dump_config
-from prefine_ray.evaluation import tuning_seeds
-from prefine_ray.job import FineTuneJob, policy_header, trial_rows
+from prefine_ray.job import FineTuneJob, check_inputs, policy_header, trial_rows
 from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import ROLLOUT_CPUS, plan_resources
 from prefine_ray.orchestration.prepare import prepare
@@ -73,7 +72,8 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
         tracker: shows the trials in MLflow.
 
     Raises:
-        PolicyFileError, TrajectoryFileError, NoBehavioursError: before any trial runs.
+        PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError: before
+            any trial runs.
         ClusterError: the cluster is too small.
     """
     results = ResultsDir(root)
@@ -84,6 +84,7 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     print(f"Resources: {plan}", flush=True)
     actors = start_rollout_actors(plan.rollout_actors, ROLLOUT_CPUS)
     inputs = prepare(config, data_directory, actors)
+    check_inputs(config, inputs)
     context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
     tracker.start(dump_config(config))
     searcher = RoundSearch(config, partial(make_trial, config, inputs=inputs), results)
@@ -181,7 +182,7 @@ def _sampler(seed: int) -> optuna.samplers.BaseSampler:
 
 @dataclass(frozen=True)
 class TuningWatch:
-    """Evaluates a pack at the rungs on tuning episodes, and stops it where it does worse than others did."""
+    """Evaluates a pack at the rungs on its tuning episodes, and stops it where it does worse than others did."""
 
     context: SweepContext
     job: FineTuneJob
@@ -198,13 +199,13 @@ class TuningWatch:
         members = [policies.select(index) for index in good]
         for index, member in zip(good, members, strict=True):
             member.header = policy_header(self.job, cells[index])
-        rows = evaluate_cells(self.context, [cells[index] for index in good], members, "finetuned", tuning_seeds)
+        rows = evaluate_cells(self.context, [cells[index] for index in good], members, "finetuned")
         bad = [
             cell.identity | {"return": float("nan")}
             for cell, is_finite in zip(cells, finite, strict=True)
             if not is_finite
         ]
-        return pd.concat([rows, pd.DataFrame(bad)], ignore_index=True).assign(split="tuning", step=step)
+        return pd.concat([rows, pd.DataFrame(bad)], ignore_index=True).assign(step=step)
 
     def stops(self, seen: pd.DataFrame) -> bool:
         """Whether the latest look was too bad to go on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ from prefine_ray.results import ResultsDir
 from prefine_ray.rollouts import RolloutUnit
 from prefine_ray.tracking import Tracker
 
-SeedsOf = Callable[[int, str, int, int], Any]  # see `evaluation_seeds`
 TRIAL_FAILURES = 2  # a trial is tried again this often, from its last checkpoint
 
 
@@ -106,17 +105,13 @@ def run_base_cells(context: SweepContext) -> None:
 
 
 def evaluate_cells(
-    context: SweepContext,
-    cells: Sequence[Cell],
-    policies: Sequence[GaussianPolicy],
-    stage: str,
-    seeds_of: SeedsOf = evaluation_seeds,
+    context: SweepContext, cells: Sequence[Cell], policies: Sequence[GaussianPolicy], stage: str
 ) -> pd.DataFrame:
-    """Rows of the evaluation (or tuning) episodes of each cell's policy, on the shared rollout actors."""
+    """Rows of the evaluation episodes of each cell's policy, on the shared rollout actors."""
     config = context.config
     units = []
     for cell, policy in zip(cells, policies, strict=True):
-        seeds = seeds_of(config.seed, cell.task, cell.seed, config.evaluation.episodes)
+        seeds = evaluation_seeds(config.seed, cell.task, cell.seed, config.evaluation.episodes)
         assert policy.header is not None  # from its file, or set where it was fine-tuned
         units.append(RolloutUnit(cell.task, policy_bytes(policy, policy.header), seeds, copies=len(seeds)))
     tables = map_units(context.actors, "table", units)
