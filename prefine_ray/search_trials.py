@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -110,6 +111,16 @@ def mean_scores(episodes: pd.DataFrame, task: str, threshold: float) -> dict[int
         int(str(step)): (float(known.normalized_reward(row["return"])), float(normalized_cost(row["cost"], threshold)))
         for step, row in means.iterrows()
     }
+
+
+def stops(episodes: pd.DataFrame, pack: Pack, needed: Mapping[int, float]) -> bool:
+    """Whether the latest of these looks ends a trial: it diverged, or is under what its rung needs (`cutoffs`)."""
+    if episodes.empty:
+        return False
+    scores = mean_scores(episodes, pack.task, pack.cells[0].threshold)
+    step = max(scores)
+    score = rank_score(*scores[step])
+    return math.isnan(score) or score < needed.get(step, -math.inf)
 
 
 def read_outcome(results: ResultsDir, pack: Pack) -> Outcome | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -36,10 +35,9 @@ from prefine_ray.search_trials import (
     SearchTrial,
     cutoffs,
     make_trial,
-    mean_scores,
-    rank_score,
     read_outcome,
     rungs,
+    stops,
     tidy,
 )
 from prefine_ray.seeding import derive
@@ -209,12 +207,7 @@ class TuningWatch:
 
     def stops(self, seen: pd.DataFrame) -> bool:
         """Whether the latest look was too bad to go on."""
-        if seen.empty:
-            return False
-        scores = mean_scores(seen, self.job.pack.task, self.job.pack.cells[0].threshold)
-        step = max(scores)
-        score = rank_score(*scores[step])
-        return math.isnan(score) or score < self.cutoffs.get(step, -float("inf"))
+        return stops(seen, self.job.pack, self.cutoffs)
 
 
 def run_trial(config: dict[str, Any], context: SweepContext) -> None:
@@ -229,14 +222,15 @@ def run_trial(config: dict[str, Any], context: SweepContext) -> None:
     if trained.watched.empty or trained.step > trained.watched["step"].max():
         last = watch.look(trained.policies, trained.step)
         trained = replace(trained, watched=pd.concat([trained.watched, last], ignore_index=True))
-    _write_trial(context.results, config["number"], trial, job, trained)
+    write_trial(context.results, config["number"], trial, job, trained)
     outcome = read_outcome(context.results, trial.pack)
     assert outcome is not None
     tune.report(dict(zip(("reward", "cost"), outcome.last, strict=True)))
     shutil.rmtree(Path(context.train_storage) / trial.pack.name, ignore_errors=True)
 
 
-def _write_trial(results: ResultsDir, number: int, trial: SearchTrial, job: FineTuneJob, trained: TrainedPack) -> None:
+def write_trial(results: ResultsDir, number: int, trial: SearchTrial, job: FineTuneJob, trained: TrainedPack) -> None:
+    """Puts a trial on disk: one row per cell with the searched values, its curves, its episodes at every rung."""
     rows = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
     asked = {f"search.{key}": value for key, value in trial.values.items()}
     rows = rows.assign(number=number, steps=trained.step, **asked)
