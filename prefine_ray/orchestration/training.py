@@ -23,8 +23,10 @@ from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy, save_p
 
 _STATE, _CURVES, _POLICIES = "state.pt", "curves.parquet", "population.safetensors"
 MAX_WORKER_FAILURES = 3
-# Ray Train's controller looks after its worker this often (2 s by default), and a fit ends at such a look.
-POLL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+# Ray Train's own settings, unless the environment has others. A fit ends when its controller looks after the worker
+# (every 2 s by default). The watcher for nodes about to be reclaimed is one more process for every fit, and a fit on a
+# lost node goes on from its last checkpoint anyway.
+TRAIN_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str) -> TrainedPac
 
     A fit of the same pack that was cut continues from its last checkpoint in `storage`.
     """
-    os.environ.setdefault(*POLL)  # Ray Train hands it on to the controller
+    for name, value in TRAIN_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     actors = start_counterfactual_actors(job, plan.counterfactual_actors, COUNTERFACTUAL_CPUS)
     trainer = _Trainer(
         _train_worker,
