@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from benchmarks.process_tree import cpu_seconds
+
 SINGLE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -23,7 +25,7 @@ class Sample(NamedTuple):
 
     steps: int
     wall_s: float
-    cpu_s: float  # of this process; what its own workers used is not in it
+    cpu_s: float  # of this process and of its workers
 
 
 class Loop(Protocol):
@@ -36,18 +38,25 @@ class Loop(Protocol):
         """Frees what it holds."""
 
 
-def timed_loop(step: Callable[[], int], seconds: float) -> Sample:
-    """Calls `step`, which says how many environment steps it made, until the time is up."""
-    steps, started, cpu = 0, time.perf_counter(), time.process_time()
+def timed_loop(step: Callable[[], int], seconds: float, workers: Sequence[int] = ()) -> Sample:
+    """Calls `step`, which says how many environment steps it made, until the time is up.
+
+    Args:
+        step: called again and again.
+        seconds: of the clock.
+        workers: process ids whose CPU time counts too.
+    """
+    steps, started, cpu = 0, time.perf_counter(), time.process_time() + cpu_seconds(workers)
     end = started + seconds
     while time.perf_counter() < end:
         steps += step()
-    return Sample(steps, time.perf_counter() - started, time.process_time() - cpu)
+    wall = time.perf_counter() - started
+    return Sample(steps, wall, time.process_time() + cpu_seconds(workers) - cpu)
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Steps per second of a whole group: by the clock, and per second of CPU time of each process."""
+    """Steps per second of a whole group: of the clock, and of CPU time."""
 
     wall: float
     cpu: float
@@ -87,7 +96,8 @@ class Group:
         for pipe in self._pipes:
             pipe.send(seconds)
         samples: list[Sample] = [_receive(pipe) for pipe in self._pipes]
-        return Rate(sum(s.steps / s.wall_s for s in samples), sum(s.steps / max(s.cpu_s, 1e-9) for s in samples))
+        steps, cpu_s = sum(s.steps for s in samples), sum(s.cpu_s for s in samples)
+        return Rate(sum(s.steps / s.wall_s for s in samples), steps / max(cpu_s, 1e-9))
 
     def close(self) -> None:
         """Ends the processes."""

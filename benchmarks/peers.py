@@ -131,7 +131,8 @@ class StableBaselinesLoop:
 
     def run(self, seconds: float) -> Sample:
         """Steps with the vector environment's auto-reset."""
-        return timed_loop(self._step, seconds)
+        workers = [process.pid for process in getattr(self._envs, "processes", ())]
+        return timed_loop(self._step, seconds, workers)
 
     def close(self) -> None:
         """Ends the worker processes."""

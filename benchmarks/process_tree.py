@@ -75,6 +75,11 @@ def _poll(root: int, seen: dict[tuple[int, int], _Process], cpu: defaultdict[str
         seen[key] = now
 
 
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """CPU time that these processes have used so far; nothing for those that have ended."""
+    return sum(process.cpu_s for pid in pids if (process := _read(str(pid))) is not None)
+
+
 def _all_processes() -> dict[int, _Process]:
     found = {}
     for entry in os.scandir("/proc"):

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.measure import (
     Group,
@@ -39,6 +39,7 @@ PRELOADED = {
     "subproc": ("stable_baselines3",),
     "rllib": ("ray.rllib.algorithms.ppo",),
 }
+CLOCK_HELP = "of the table; cpu: steps per CPU second x cores, for a machine that has other work (default: %(default)s)"
 COPIES = 64  # of the vector stepper, per process
 
 
@@ -51,6 +52,7 @@ class Options:
     rounds: int = 5
     only: tuple[str, ...] = (*OURS, *PEERS)
     copies: int = COPIES
+    clock: Literal["wall", "cpu"] = "wall"  # of the table
 
 
 def contenders(task: str, options: Options) -> dict[str, tuple[Callable[[], Loop], int]]:
@@ -79,46 +81,55 @@ def measure_task(task: str, options: Options) -> dict[str, Any]:
 
 
 def summarise(rates: dict[str, list[Rate]]) -> dict[str, Any]:
-    """Medians over the rounds; `physics` times the cores; the ratios of the vector stepper to physics and best peer."""
-    scale = {name: cores() if name == "physics" else 1 for name in rates}
-    medians = {name: scale[name] * median([rate.wall for rate in values]) for name, values in rates.items()}
-    by_cpu = {name: scale[name] * median([rate.cpu for rate in values]) for name, values in rates.items()}
+    """Per clock the medians over the rounds and the ratios of the vector stepper to physics and to the best peer.
+
+    By `wall`, `physics` is multiplied by the cores; by `cpu`, everything is but `single`, as if each core were its own.
+    """
+    by_wall = {
+        name: median([r.wall for r in many]) * (cores() if name == "physics" else 1) for name, many in rates.items()
+    }
+    by_cpu = {
+        name: median([r.cpu for r in many]) * (1 if name == "single" else cores()) for name, many in rates.items()
+    }
+    rounds = {name: [rate._asdict() for rate in many] for name, many in rates.items()}
+    return {"wall": _with_ratios(by_wall), "cpu": _with_ratios(by_cpu), "rounds": rounds}
+
+
+def _with_ratios(rates: dict[str, float]) -> dict[str, Any]:
+    result: dict[str, Any] = {"steps_per_s": rates}
     peers = [name for name in rates if name in PEERS]
-    best = max(peers, key=lambda name: medians[name], default=None)
-    result: dict[str, Any] = {"steps_per_s": medians, "best_peer": best}
     if "vector" in rates and "physics" in rates:
-        result["of_physics"] = medians["vector"] / medians["physics"]
-        result["of_physics_by_cpu_time"] = by_cpu["vector"] / by_cpu["physics"]
-    if "vector" in rates and best:
-        result["over_best_peer"] = medians["vector"] / medians[best]
-    result["rounds"] = {name: [rate.wall for rate in values] for name, values in rates.items()}
+        result["of_physics"] = rates["vector"] / rates["physics"]
+    if "vector" in rates and peers:
+        result["best_peer"] = max(peers, key=lambda name: rates[name])
+        result["over_best_peer"] = rates["vector"] / rates[result["best_peer"]]
     return result
 
 
-def table(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+def table(results: Sequence[dict[str, Any]], options: Options) -> str:
     """One row per task: steps per second of each contender, then the ratios."""
-    header = ["task", *names, "of physics", "(CPU time)", "over best peer"]
-    return markdown_table(header, [_row(result, names) for result in results])
+    header = ["task", *options.only, "of physics", "over best peer"]
+    return markdown_table(header, [_row(result["task"], result[options.clock], options.only) for result in results])
 
 
-def _row(result: dict[str, Any], names: Sequence[str]) -> list[str]:
-    rates = result["steps_per_s"]
+def _row(task: str, result: dict[str, Any], names: Sequence[str]) -> list[str]:
     ratios = [
         f"{result['of_physics']:.0%}" if "of_physics" in result else "",
-        f"{result['of_physics_by_cpu_time']:.0%}" if "of_physics" in result else "",
-        f"{result['over_best_peer']:.1f} x {result['best_peer']}" if "over_best_peer" in result else "",
+        f"{result['over_best_peer']:.1f} x {result['best_peer']}" if "best_peer" in result else "",
     ]
-    return [result["task"], *(f"{rates[name]:,.0f}" for name in names), *ratios]
+    return [task, *(f"{result['steps_per_s'][name]:,.0f}" for name in names), *ratios]
 
 
-def run(options: Options) -> dict[str, Any]:
-    """Measures all tasks; prints each row when it is done."""
+def run(options: Options, output: Path | None = None) -> dict[str, Any]:
+    """Measures all tasks; prints each row, and writes what there is to `output`, when it is done."""
     used = {name: PRELOADED.get(name, ()) for name in options.only}
     prepare_processes(["benchmarks.ours", "benchmarks.peers", *(m for names in used.values() for m in names)])
     report: dict[str, Any] = {"machine": machine(), "options": vars(options), "tasks": []}
     for task in options.tasks:
         report["tasks"].append(measure_task(task, options))
-        print(table(report["tasks"][-1:], options.only).splitlines()[-1], flush=True)
+        print(table(report["tasks"][-1:], options).splitlines()[-1], flush=True)
+        if output:
+            output.write_text(json.dumps(report, indent=1))
     return report
 
 
@@ -129,13 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=(*OURS, *PEERS), default=(*OURS, *PEERS), metavar="CONTENDER")
     parser.add_argument("--copies", type=int, default=COPIES, help="of the vector stepper (default: %(default)s)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=CLOCK_HELP)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all numbers")
     given = parser.parse_args(arguments)
     tasks = tuple(get_task(name).name for name in given.tasks)
-    report = run(Options(tasks, given.seconds, given.rounds, tuple(given.only), given.copies))
-    print(f"\n{report['machine']}\n\n{table(report['tasks'], given.only)}")
-    if given.json:
-        given.json.write_text(json.dumps(report, indent=1))
+    options = Options(tasks, given.seconds, given.rounds, tuple(given.only), given.copies, given.clock)
+    report = run(options, given.json)
+    print(f"\n{report['machine']}, by {options.clock} time\n\n{table(report['tasks'], options)}")
 
 
 if __name__ == "__main__":

@@ -32,8 +32,10 @@ _STATE, _CURVES, _POLICIES, _WATCHED = "state.pt", "curves.parquet", "population
 _ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
 _RESERVATION = "placement_group"  # in the fit's folder: the id of what its latest worker reserved
 MAX_WORKER_FAILURES = 3
-# Ray Train's controller looks after its worker this often (2 s by default), and a fit ends at such a look.
-POLL = ("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+# Ray Train's own settings, unless the environment has others. A fit ends when its controller looks after the worker
+# (every 2 s by default). The watcher for nodes about to be reclaimed is one more process for every fit, and a fit on a
+# lost node goes on from its last checkpoint anyway.
+TRAIN_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class _Trainer(TorchTrainer):
     """A trainer without Ray Data, whose manager would be one more process for every fit."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        return [one for one in callbacks if not isinstance(one, DatasetsCallback)]
 
 
 class Watch(Protocol):
@@ -78,7 +81,8 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch 
         PackError: fine-tuning raised an error that would come again.
         TrainingFailedError: workers were lost again and again.
     """
-    os.environ.setdefault(*POLL)  # Ray Train hands it on to the controller
+    for name, value in TRAIN_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     _recover_storage(Path(storage) / job.pack.name)
     actors = start_counterfactual_actors(job, plan) if job.needs_source else []
     placement: dict[str, Any] = {"label_selector": {ROLE_LABEL: "learner"}} if plan.learner_label else {}

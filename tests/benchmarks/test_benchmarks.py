@@ -21,7 +21,7 @@ def run_rollouts(tmp_path: Path, task: str, *only: str) -> dict[str, Any]:
     output = tmp_path / "rollouts.json"
     brief = ["--seconds", "0.05", "--rounds", "1", "--copies", "4", "--json", str(output)]
     rollouts.main(["--tasks", task, *brief, "--only", *only])
-    return json.loads(output.read_text())["tasks"][0]
+    return json.loads(output.read_text())["tasks"][0]["cpu"]
 
 
 @pytest.mark.parametrize("task", ["BallRun", "HopperVelocity", "CarGoal1"])
@@ -43,15 +43,19 @@ def test_rollouts_of_peers(task: str, tmp_path: Path) -> None:
 
 def test_the_ratios_are_of_the_medians() -> None:
     rates = {
-        "physics": [Rate(10.0, 10.0)],
-        "vector": [Rate(6.0, 12.0), Rate(100.0, 12.0), Rate(6.0, 12.0)],
+        "physics": [Rate(10.0, 8.0)],
+        "single": [Rate(2.0, 4.0)],
+        "vector": [Rate(6.0, 4.0), Rate(100.0, 4.0), Rate(6.0, 4.0)],
         "plain": [Rate(1.0, 1.0), Rate(3.0, 1.0)],
-        "dummy": [Rate(1.5, 9.0)],
+        "dummy": [Rate(1.5, 2.0)],
     }
     result = rollouts.summarise(rates)
-    assert result["best_peer"] == "plain"
-    assert result["over_best_peer"] == 3.0
-    assert result["of_physics"] == 6.0 / (10.0 * rollouts.cores())
+    wall, cpu = result["wall"], result["cpu"]
+    assert (wall["best_peer"], wall["over_best_peer"]) == ("plain", 3.0)
+    assert wall["of_physics"] == 6.0 / (10.0 * rollouts.cores())
+    assert (cpu["best_peer"], cpu["over_best_peer"], cpu["of_physics"]) == ("dummy", 2.0, 0.5)
+    assert cpu["steps_per_s"]["single"] == 4.0
+    assert cpu["steps_per_s"]["vector"] == 4.0 * rollouts.cores()
 
 
 def test_learning(tmp_path: Path) -> None:
