@@ -20,11 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from analysis.efficiency import efficiency, efficiency_series
 from analysis.labels import place_labels
 from analysis.rows import BASE, PREFINE
 from analysis.summary import Summary
 from analysis.table_cells import method_name
-from analysis.tables import headline_threshold, preferences, task_order
+from analysis.tables import headline_threshold, kind_text, preferences, task_order
 from prefine_ray.files import atomic_path
 
 DPI = 150
@@ -58,6 +59,10 @@ def save_plots(summary: Summary, curves: pd.DataFrame, folder: Path) -> list[Plo
         curves: training metrics: task, method, preferred, threshold, weight, step and some of CURVES; may be empty.
     """
     plots: list[Plot] = []
+    for word, noise in efficiency_series(summary.kinds):
+        name = f"efficiency_{word}" + (f"_noise{noise:g}" if noise else "") + ".png"
+        told = f"Averages over all tasks against the number of preferred trajectories: {preferences(word, 0, noise)}."
+        plots.append(_save(efficiency(summary, word, noise), folder / name, f"{told} Bars: 95 % intervals."))
     for variant in summary.variants:
         suffix = f"_{variant}" if len(summary.variants) > 1 else ""
         plots += _save_variant(summary, curves, variant, folder, suffix)
@@ -67,7 +72,7 @@ def save_plots(summary: Summary, curves: pd.DataFrame, folder: Path) -> list[Plo
 def _save_variant(summary: Summary, curves: pd.DataFrame, variant: str, folder: Path, suffix: str) -> Iterator[Plot]:
     colors = weight_colors(summary.cells["weight"])
     tasks = task_order(summary.cells["task"])
-    told = f"Preferred: {preferences(variant)}."
+    told = f"Preferred: {kind_text(variant)}."
     front = f"Reward against cost over the weights; bars: 95 % intervals; shaded: safe; ring: the best weight. {told}"
     yield _save(front_page(summary, variant, colors), folder / f"fronts{suffix}.png", f"All tasks. {front}")
     saved = f"Violations and catastrophes avoided, as a share of the base policy's; dotted: 60 %. {told}"

@@ -24,8 +24,8 @@ from analysis.tables import (
     all_tables,
     headline_sentence,
     headline_tables,
+    kind_text,
     method_tables,
-    preferences,
 )
 from prefine_ray.files import write_text
 
@@ -91,7 +91,7 @@ def console_table(folders: Path | Sequence[Path]) -> str:
     parts = []
     for variant, table in zip(summary.variants, headline_tables(summary, compact=True), strict=True):
         sentence = textwrap.fill(headline_sentence(summary, variant), CONSOLE_WIDTH)
-        parts.append(f"Preferred: {preferences(variant)}\n{to_text(table)}{sentence}")
+        parts.append(f"Preferred: {kind_text(variant)}\n{to_text(table)}{sentence}")
     parts += [f"{table.title}\n{to_text(table)}".rstrip() for table in method_tables(summary)]
     warnings = [textwrap.fill(f"Warning: {warning}", CONSOLE_WIDTH) for warning in summary.warnings]
     return "\n\n".join([*parts, "\n".join([CONSOLE_LEGEND, *warnings])]) + "\n"

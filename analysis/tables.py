@@ -114,12 +114,16 @@ def headline_sentence(summary: Summary, variant: str) -> str:
     if cuts:
         over = sum(cut > 0.6 for cut in cuts)
         sentence += f"; violations fall by more than 60% on {over} of the {len(cuts)} tasks whose base policy violates"
-    return f"{sentence}." if len(summary.variants) == 1 else f"Preferred, {preferences(variant)}: {sentence}."
+    return f"{sentence}." if len(summary.variants) == 1 else f"Preferred, {kind_text(variant)}: {sentence}."
 
 
-def preferences(variant: str) -> str:
-    """How the preferred trajectories of a variant came about, for titles."""
-    word, size, noise = kind_parts(variant)
+def kind_text(kind: str) -> str:
+    """How the preferred trajectories of a kind came about, for titles."""
+    return preferences(*kind_parts(kind))
+
+
+def preferences(word: str, size: int = 0, noise: float = 0.0) -> str:
+    """How the preferred trajectories came about: "best", "random" or "labels", their number and wrong labels."""
     number = f"{size} " if size else ""
     known = {"best": f"the {number}best safe trajectories", "random": f"{number}random safe trajectories"}
     text = {**known, "labels": "given labels", "": "not recorded"}.get(word, word)
@@ -127,7 +131,7 @@ def preferences(variant: str) -> str:
 
 
 def _title(text: str, summary: Summary, variant: str) -> str:
-    return text if len(summary.variants) == 1 else f"{text}; preferred: {preferences(variant)}"
+    return text if len(summary.variants) == 1 else f"{text}; preferred: {kind_text(variant)}"
 
 
 def _headline_rows(summary: Summary, variant: str, task: str) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def _headline(summary: Summary, variant: str, compact: bool) -> Table:
         cells += [*gain_cells(best, ["base"]), Cell(number_text(published))]
         rows.append(Row(tuple(cells)))
     title = _title("Headline: one row per task at its middle cost threshold", summary, variant)
-    caption = f"Preferred trajectories: {preferences(variant)}. {RULE} {_picked_on(summary, variant)} {PUBLISHED_NOTE}"
+    caption = f"Preferred trajectories: {kind_text(variant)}. {RULE} {_picked_on(summary, variant)} {PUBLISHED_NOTE}"
     return Table(title, caption, _headline_columns(compact), tuple(rows))
 
 
@@ -215,7 +219,7 @@ def _method_table(summary: Summary, variant: str, others: list[str]) -> Table:
         rows.append(Row((Cell(task), Cell(f"{found['threshold']:g}"), *pairs)))
     caption = (
         f"Normalised reward / normalised cost at the task's middle cost threshold; preferred trajectories:"
-        f" {preferences(variant)}. Intervals and numbers of episodes are in the tables per threshold. {RULE_ABOVE}"
+        f" {kind_text(variant)}. Intervals and numbers of episodes are in the tables per threshold. {RULE_ABOVE}"
     )
     return Table(_title("All methods on the same data", summary, variant), caption, columns, tuple(rows))
 
@@ -233,7 +237,7 @@ def _kinds_table(summary: Summary) -> Table:
     rows, previous = [], ""
     for _, row in listed[kept].iterrows():
         cells = [
-            Cell(preferences(row["preferred"])),
+            Cell(kind_text(row["preferred"])),
             Cell(policy_name(row["method"], row["weight"])),
             *score_cells(row),
         ]
@@ -242,7 +246,7 @@ def _kinds_table(summary: Summary) -> Table:
         previous = row["preferred"]
     caption = (
         "Averages over all tasks that have results, each task's thresholds averaged first. The tables and plots per"
-        f" task show {' and '.join(preferences(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
+        f" task show {' and '.join(kind_text(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
     )
     return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, tuple(rows))
 
@@ -313,7 +317,7 @@ def _detail_tables(summary: Summary, variant: str) -> list[Table]:
     for (suite, threshold), group in cells.groupby(["suite", "threshold"]):
         title = _title(f"{SUITES[suite]}, cost threshold {threshold:g}", summary, variant)
         caption = (
-            f"All rows at cost threshold {threshold:g} per episode; preferred trajectories: {preferences(variant)}."
+            f"All rows at cost threshold {threshold:g} per episode; preferred trajectories: {kind_text(variant)}."
             f" {STAR} the highest reward among the safe of a task; {CHOSEN} the best weight."
             f" {_picked_on(summary, variant)} {PUBLISHED_SHORT}"
         )

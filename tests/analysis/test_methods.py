@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from analysis.efficiency import efficiency, efficiency_series
 from analysis.report import console_table, make_report
 from analysis.rows import ResultsError, kind_parts, load_results, preference_kind
 from analysis.summary import Summary, main_kinds, summarize
-from analysis.tables import all_tables, method_tables, preferences
+from analysis.tables import all_tables, kind_text, method_tables
 from tests.analysis.synthetic import compared_episodes, synthetic_episodes, with_numbers, write_results
 
 TASKS = ("BallRun", "HopperVelocity")
@@ -42,8 +44,8 @@ def test_kinds_of_preferences_by_hand():
         "labels",
         "random-5-0.5",
     )
-    assert preferences("best") == "the best safe trajectories"
-    assert preferences("random-20-0.5") == "20 random safe trajectories, 50% wrong labels"
+    assert kind_text("best") == "the best safe trajectories"
+    assert kind_text("random-20-0.5") == "20 random safe trajectories, 50% wrong labels"
 
 
 def test_a_policy_without_a_threshold_is_scored_at_every_threshold(tmp_path: Path):
@@ -132,3 +134,21 @@ def test_report_and_console_of_several_methods_and_kinds(tmp_path: Path):
     csv = pd.read_csv(paths.csv)
     assert not csv.duplicated(["task", "preferred", "threshold", "method", "weight"]).any()
     assert set(csv["method"]) == {"base", "prefine", "bc_all", "bc_safe", "cpl", "trac"}
+
+
+def test_efficiency_is_drawn_where_several_numbers_were_tried(tmp_path: Path):
+    assert efficiency_series(["best-5", "best-20", "random-5-0.5", "random-5", "labels"]) == [("best", 0.0)]
+    summary = summary_of(tmp_path, several_kinds())
+    figure = efficiency(summary, "best", 0.0)
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    rewards, costs = figure.axes
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["weight 0", "best weight", "BC-All", "BC-Safe", "CPL-KL", "TraC"]
+    control = summary.suites.query("suite == 'All' and method == 'prefine' and weight == 0").set_index("preferred")
+    drawn = costs.lines[0]
+    assert drawn.get_xdata().tolist() == [20, 100]
+    assert drawn.get_ydata().tolist() == control.loc[["best-20", "best-100"], "normalized_cost"].tolist()
+    cloned = next(line for line in costs.lines[1:] if line.get_color() == "#555555")
+    assert len(set(cloned.get_ydata())) == 1  # BC-Safe knows no preferences: a level line
+    assert rewards.get_xlabel() == "number of preferred trajectories"
