@@ -12,7 +12,7 @@ set -euo pipefail
 dir=${PREFINE_LOCAL_CLUSTER:-/tmp/prefine-local}
 port=${RAY_PORT:-6399}
 ray=${RAY:-ray}
-export RAY_AUTH_MODE=token
+export RAY_AUTH_MODE=token RAY_raylet_start_wait_time_s=150 # the nodes share the cores: allow for slow starts
 
 up() {
     local nodes=$1 cpus=$2 gpus=$3 node
@@ -41,13 +41,17 @@ start() { # NODE CPUS GPUS OPTIONS of ray start
 }
 
 wait_for_nodes() {
-    local count=0
-    for _ in $(seq 60); do
+    local count=0 node pid
+    SECONDS=0
+    while [ "$SECONDS" -lt 180 ]; do
+        while read -r node pid; do
+            kill -0 "$pid" 2>/dev/null || { echo "error: node $node ended; see $dir/node$node.log" >&2 && exit 1; }
+        done <"$dir/pids"
         count=$("$ray" status --address="127.0.0.1:$port" 2>/dev/null | sed -n '/^Active/,/^Pending/p' | grep -c node_ || true)
         [ "$count" -lt "$1" ] || return 0
         sleep 1
     done
-    echo "error: $count of $1 nodes came up; see $dir/node*.log" >&2
+    echo "error: after $SECONDS s $count of $1 nodes are up; see $dir/node*.log" >&2
     exit 1
 }
 

@@ -37,7 +37,7 @@ class SweepProgress(Callback):
         return {}
 
     def __enter__(self) -> SweepProgress:
-        self._tracker.sync()
+        self._tracker.update()
         return self
 
     def __exit__(
@@ -66,7 +66,7 @@ class SweepProgress(Callback):
         self._bar.update(len(pack.cells))
         self._bar.write(f"done: {pack.label}, {len(pack.cells)} cells{note}", file=sys.stderr)
         self._show_running(trials)
-        self._tracker.sync()
+        self._tracker.update()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process or node of a pack was lost: it runs again, from its last checkpoint."""
@@ -92,7 +92,7 @@ class SweepProgress(Callback):
         )
         self._bar.update(len(pack.cells))
         self._show_running(trials)
-        self._tracker.sync()
+        self._tracker.update()
 
     def _show_running(self, trials: Sequence[Any]) -> None:
         packs = [(trial.config["pack"], trial.num_failures) for trial in trials if trial.status == "RUNNING"]

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from prefine_ray.orchestration.cluster import ROLE_LABEL
+
 ROOT = Path(__file__).parents[2]
 PATHS = {provider: ROOT / "cluster" / "cloud" / f"{provider}.yaml" for provider in ("aws", "gcp")}
 
@@ -56,6 +58,15 @@ def test_workers_are_spot_and_the_driver_is_on_a_safe_node(provider: str) -> Non
     spot = {name for name, node in types.items() if is_spot(provider, node["node_config"])}
     assert spot == {"rollout", "learner"}
     assert types["head"]["max_workers"] == 0
+
+
+def test_nodes_have_the_role_that_the_sweep_looks_for(provider: str) -> None:
+    types = prepared(load(provider))["available_node_types"]
+    assert [types[name].get("labels") for name in ("head", "rollout", "learner")] == [
+        None,
+        {ROLE_LABEL: "rollout"},
+        {ROLE_LABEL: "learner"},
+    ]
 
 
 def test_a_lost_node_is_replaced_and_the_cluster_has_a_fixed_size(provider: str) -> None:

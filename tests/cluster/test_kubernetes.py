@@ -17,7 +17,8 @@ import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
 from prefine_ray.cli import build_parser
-from prefine_ray.config import load_config
+from prefine_ray.config import ResourceConfig, load_config
+from prefine_ray.orchestration.cluster import divide
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "cluster" / "kubernetes"
@@ -81,14 +82,21 @@ def test_a_slip_in_a_manifest_is_found() -> None:
         validate_template(template, KUBERNETES_VERSIONS[0])
 
 
-def test_ray_reads_groups_for_rollouts_and_for_the_learner() -> None:
+def test_rollouts_and_the_learner_go_to_their_groups() -> None:
+    """Ray's reader of the manifest gives nodes, which the sweep divides by their roles."""
     cluster = copy.deepcopy(RAY_CLUSTER)
     cluster["metadata"]["namespace"] = "default"  # as the operator hands it over
     types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
     assert set(types) == {"headgroup", "rollout", "learner"}
-    assert types["learner"]["resources"]["GPU"] == 1
-    assert "GPU" not in types["rollout"]["resources"]
     assert types["rollout"]["min_workers"] == types["rollout"]["max_workers"] > 1
+    nodes = [
+        {"NodeID": f"{name}-{index}", "Resources": node["resources"], "Labels": node["labels"]}
+        for name, node in types.items()
+        for index in range(max(1, node["min_workers"]))
+    ]
+    plan = divide(nodes, ResourceConfig(), counterfactual_actors=False)
+    assert {node.split("-")[0] for node in plan.rollout_nodes} == {"rollout"}
+    assert (plan.gpus_per_worker, plan.concurrent_trials, plan.learner_label) == (1.0, 1, True)
 
 
 def test_job_and_cluster_are_the_same_cluster_with_the_pinned_ray() -> None:
