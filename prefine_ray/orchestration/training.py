@@ -77,7 +77,7 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str) -> TrainedPac
             raise PackError(error.read_text())
         curves = pd.read_parquet(Path(directory) / _CURVES)
         wall_s = torch.load(Path(directory) / _STATE, weights_only=True)["wall_s"]
-        return TrainedPack(load_policy(Path(directory) / _POLICIES), curves, wall_s)
+        return TrainedPack(load_policy(Path(directory) / _POLICIES, allow_diverged=True), curves, wall_s)
 
 
 def _recover_storage(folder: Path) -> None:
