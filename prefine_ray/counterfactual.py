@@ -70,9 +70,10 @@ class CounterfactualGenerator:
         self._stepper: VectorStepper | None = None
 
     def generate(self, request: CounterfactualRequest) -> Counterfactuals:
-        """The counterfactual trajectories of one member."""
-        policy = policy_from_bytes(request.policy)
-        if self._mode == "state_matched":
+        """The counterfactual trajectories of one member; one that has diverged is not let into a simulator."""
+        policy = policy_from_bytes(request.policy, allow_diverged=True)
+        diverged = any(not torch.isfinite(value).all() for value in policy.state_dict().values())
+        if self._mode == "state_matched" or diverged:
             return state_matched(policy, self._trajectories, request)
         if self._stepper is None or self._stepper.num_envs != len(request.episodes):
             self.close()

@@ -216,15 +216,19 @@ def save_policy(policy: GaussianPolicy, path: str | Path, header: PolicyHeader) 
     write_bytes(path, policy_bytes(policy, header))
 
 
-def load_policy(path: str | Path) -> GaussianPolicy:
+def load_policy(path: str | Path, *, allow_diverged: bool = False) -> GaussianPolicy:
     """Reads a policy file; its `header` says where it comes from.
+
+    Args:
+        path: the file.
+        allow_diverged: whether members of the population may hold NaN or infinity.
 
     Raises:
         PolicyFileError: the file is missing, damaged, or not a policy of this format.
     """
     if not Path(path).is_file():
         raise PolicyFileError(f"{path}: no such policy file")
-    return policy_from_bytes(Path(path).read_bytes(), path)
+    return policy_from_bytes(Path(path).read_bytes(), path, allow_diverged=allow_diverged)
 
 
 def load_policy_for(task: Task, path: str | Path) -> GaussianPolicy:
@@ -242,7 +246,7 @@ def load_policy_for(task: Task, path: str | Path) -> GaussianPolicy:
     return policy
 
 
-def policy_from_bytes(content: bytes, name: str | Path = "policy") -> GaussianPolicy:
+def policy_from_bytes(content: bytes, name: str | Path = "policy", *, allow_diverged: bool = False) -> GaussianPolicy:
     """The policy in a file's content; `name` stands in the error messages. Raises as `load_policy`."""
     header = _read_header(content, name)
     try:
@@ -254,7 +258,8 @@ def policy_from_bytes(content: bytes, name: str | Path = "policy") -> GaussianPo
         policy.header = PolicyHeader(header["task"], header["made_by"], header["scores"])
     except (KeyError, TypeError, RuntimeError, IndexError, SafetensorError) as error:
         raise PolicyFileError(f"{name}: its header and its tensors do not fit together ({error})") from error
-    _check(policy, name)
+    if not allow_diverged:
+        _check(policy, name)
     return policy
 
 

@@ -69,3 +69,13 @@ def test_a_segment_longer_than_the_episodes():
     pairs = segment_starts(np.array([0]), np.array([3]), np.array([9]), segment=4)
     with pytest.raises(ValueError, match="no segment fits"):
         SegmentTable([pairs], torch.device("cpu"))
+
+
+def test_a_diverged_member_is_not_simulated():
+    policy = small_policy(seed=3)
+    with torch.no_grad():
+        next(policy.parameters()).fill_(torch.nan)
+    generator = CounterfactualGenerator("BallRun", ball_run_episodes(), "closed_loop")
+    result = generator.generate(request(policy=policy_bytes(policy, PolicyHeader("BallRun"))))
+    assert np.isnan(result.actions).all()
+    assert result.lengths.tolist() == [100, 100]

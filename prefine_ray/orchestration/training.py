@@ -116,7 +116,7 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch 
             raise PackError(error.read_text())
         state = torch.load(Path(directory) / _STATE, weights_only=True)
         return TrainedPack(
-            policies=load_policy(Path(directory) / _POLICIES),
+            policies=load_policy(Path(directory) / _POLICIES, allow_diverged=True),
             curves=pd.read_parquet(Path(directory) / _CURVES),
             wall_s=state["wall_s"],
             step=state["learner"]["step"],

@@ -47,7 +47,7 @@ def cluster(ray_folder: Path) -> Iterator[Cluster]:
     cluster = Cluster(ray_folder, cpus=2)
     try:
         cluster.add("second", cpus=2)
-        cluster.wait(2)
+        cluster.wait()
         yield cluster
     finally:
         cluster.close()

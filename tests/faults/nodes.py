@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults import processes
 
 RAY = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
+STARTED = "Ray runtime started"  # what `ray start` prints
+TOKEN = secrets.token_hex(16)
 MEMORY = ["--object-store-memory", "100000000"]
 PORTS = ["--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
 
@@ -25,9 +27,10 @@ def free_port() -> int:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a user who has set nothing of Ray's or MLflow's."""
+    """The environment of a user who has set no addresses, and the token of these clusters."""
     left_out = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
-    return {**{k: v for k, v in os.environ.items() if k not in left_out}, **changes}
+    kept = {key: value for key, value in os.environ.items() if key not in left_out}
+    return {**kept, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **changes}
 
 
 @dataclass
@@ -51,16 +54,17 @@ class Cluster:
         self.address = f"{address}:{self._port}"
         self.nodes: list[Node] = []
         head = ["--head", "--port", str(self._port), "--include-dashboard", "false", "--temp-dir", str(folder)]
+        head += ["--dashboard-port", str(free_port())]
         self._start("head", [*head, "--node-ip-address", address], cpus, [])
-        processes.wait_for(self._answers, "the head node", 300)
+        processes.wait_for(lambda: self._has_started(self.nodes[0]), "the head node", 600, pause=0.5)
 
     def add(self, name: str, address: str = "127.0.0.1", cpus: int = 1, prefix: list[str] | None = None) -> Node:
         """Starts another node; `prefix` is a command that runs it elsewhere, e.g. in a network namespace."""
         return self._start(name, ["--address", self.address, "--node-ip-address", address], cpus, prefix or [])
 
-    def wait(self, count: int) -> None:
-        """Until so many nodes are there."""
-        processes.wait_for(lambda: self._count() >= count, f"{count} nodes", 300, pause=1.0)
+    def wait(self) -> None:
+        """Until all nodes are there."""
+        processes.wait_for(lambda: all(map(self._has_started, self.nodes)), "all nodes", 600, pause=0.5)
 
     @property
     def roots(self) -> list[int]:
@@ -78,19 +82,10 @@ class Cluster:
         self.nodes.append(Node(name, process))
         return self.nodes[-1]
 
-    def _answers(self) -> bool:
-        host, _, port = self.address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-        except OSError:
-            time.sleep(0.5)
-            return False
-        return True
-
-    def _count(self) -> int:
-        from ray._raylet import GcsClient
-
-        return sum(info.state == 0 for info in GcsClient(address=self.address).get_all_node_info().values())
+    def _has_started(self, node: Node) -> bool:
+        output = (self._folder / f"{node.name}.out").read_text()
+        assert node.process.poll() is None, output
+        return STARTED in output
 
 
 @dataclass

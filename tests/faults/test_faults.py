@@ -58,7 +58,7 @@ def test_node_killed(ray_folder, sweep, reference, tell):
     cluster = Cluster(ray_folder, cpus=0)  # the head does no work, so that the fit is on a node that can be lost
     try:
         nodes = [cluster.add(name, cpus=2) for name in ("second", "third")]
-        cluster.wait(3)
+        cluster.wait()
         sweep.start("--address", cluster.address)
         sweep.wait_for_training()
         victim = node_of(nodes, WORKER)
@@ -168,7 +168,7 @@ def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, tmp_path):
     try:
         cluster = Cluster(ray_folder, network.address, cpus=0)
         nodes = [cluster.add(host.namespace, host.address, cpus=2, prefix=host.prefix) for host in network.hosts]
-        cluster.wait(3)
+        cluster.wait()
         server.start()
         sweep.start("--address", cluster.address, MLFLOW_TRACKING_URI=server.uri)
         sweep.wait_for_training()
@@ -191,7 +191,7 @@ def test_four_nodes_give_the_rows_of_one(ray_folder, sweep, reference, tell):
     try:
         for name in ("second", "third", "fourth"):
             cluster.add(name)
-        cluster.wait(4)
+        cluster.wait()
         begun = time.monotonic()
         sweep.start("--address", cluster.address)
         sweep.finish()

@@ -51,7 +51,7 @@ def test_what_is_wrong_with_a_cluster_is_said_before_anything_runs(ray_folder, n
         cluster.add("own-disk", hosts[0].address, prefix=[*hosts[0].prefix, "sh", "-c", own_disk, "sh"])
         old = f"PYTHONPATH={old_code(tmp_path / 'old')}"
         cluster.add("old-code", hosts[1].address, prefix=[*hosts[1].prefix, "env", old])
-        cluster.wait(3)
+        cluster.wait()
         check_sqlite_is_refused(cluster, refused)
         check_nodes_are_refused(cluster, refused, network)
     finally:
