@@ -195,6 +195,20 @@ def _add_sweep_commands(add: _Commands) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="run the cells again that failed")
     parser.add_argument("--tasks", nargs="+", metavar="T", help="these tasks instead of the config's")
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
+    parser = add(
+        "search",
+        commands.search,
+        "search hyperparameters on one task with Optuna; trials that have ended are not run again",
+        "prefine search tune_configs/search.yaml --results results/search",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, e.g. tune_configs/search.yaml")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name>")
+    _data_directory(parser)
+    _address(parser)
+    parser.add_argument("--resume", action="store_true", help="go on with a search that was cut; its folder must exist")
+    parser.add_argument("--retry-failed", action="store_true", help="run the trials again that failed")
+    parser.add_argument("--task", metavar="T", help="this task instead of the config's")
+    parser.add_argument("--trials", type=int, metavar="N", help="so many trials instead of the config's")
     parser = add("status", commands.status, "how far a sweep is", "prefine status results/quick")
     _results(parser)
     parser = add("report", commands.report, "make tables and plots from the rows", "prefine report results/quick")

@@ -260,9 +260,54 @@ def sweep(options: Options) -> int:
     return 1 if outcome.failed else 0
 
 
+def search(options: Options) -> int:
+    """Runs a hyperparameter search; 0 when every trial ended, 1 when some failed, 130 when it was interrupted."""
+    from prefine_ray.config import ConfigError
+    from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.search import run_search
+    from prefine_ray.results import ResultsDir
+    from prefine_ray.search_config import load_search_config
+    from prefine_ray.tracking import Tracker
+
+    config = load_search_config(options.config, {"tasks": (options.task,)} if options.task else None)
+    if options.trials:
+        config = config.model_copy(update={"search": config.search.model_copy(update={"trials": options.trials})})
+    results = ResultsDir(options.results or Path("results") / config.name)
+    if options.resume and not results.config_path.exists():
+        raise ConfigError(f"{results.root}: nothing to resume; there is no config.yaml of an earlier run")
+    if options.retry_failed:
+        print(f"{results.forget_failed()} failed cells will run again")
+    cluster.connect(options.address)
+    tracker = Tracker(results, config.name)
+    outcome = run_search(config, results.root, options.data_dir, tracker)
+    if not outcome.complete:
+        tracker.finish("KILLED")
+        print(f"Interrupted: {outcome.finished} of {outcome.total} trials have ended; they are in {results.root}.")
+        print(f"Go on with: prefine search {options.config} --results {results.root} --resume")
+        return 130
+    _show_search_report(results.root)
+    tracker.finish("FINISHED")
+    print(f"\n{outcome.finished} trials ended, {outcome.failed} of them failed. MLflow: prefine ui {results.root}")
+    return 1 if outcome.failed else 0
+
+
+def _show_search_report(root: Path) -> None:
+    from analysis.search import report_search
+    from prefine_ray.results import ResultsDir
+    from prefine_ray.search_config import load_search_config
+
+    paths, text = report_search(root, load_search_config(ResultsDir(root).config_path))
+    plots = ", ".join(str(path) for path in paths.plots)
+    print(f"{text}\nTable: {paths.markdown}\nPlots: {plots}\nBest:  {paths.best}")
+
+
 def report(options: Options) -> None:
     """Makes tables and plots again."""
-    _show_report(options.results, options.output)
+    from prefine_ray.search_config import is_search
+
+    if is_search(options.results[0]):
+        return _show_search_report(options.results[0])
+    return _show_report(options.results, options.output)
 
 
 def _show_report(folders: list[Path], output: Path | None = None) -> None:
@@ -301,5 +346,7 @@ def ui(options: Options) -> None:
 def _config_of(root: Path) -> SweepConfig:
     from prefine_ray.config import load_config
     from prefine_ray.results import ResultsDir
+    from prefine_ray.search_config import is_search, load_search_config
 
-    return load_config(ResultsDir(root).config_path)
+    path = ResultsDir(root).config_path
+    return load_search_config(path) if is_search(root) else load_config(path)

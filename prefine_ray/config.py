@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -235,9 +235,25 @@ class SweepConfig(_Section):
 
 
 def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
+    """Checks the YAML text of a sweep's configuration; see `parse_config_as`."""
+    return parse_config_as(SweepConfig, text, source, overrides)
+
+
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
+    """Reads a sweep's configuration file; see `parse_config_as`."""
+    return load_config_as(SweepConfig, path, overrides)
+
+
+Config = TypeVar("Config", bound=SweepConfig)
+
+
+def parse_config_as(
+    kind: type[Config], text: str, source: str | Path, overrides: dict[str, Any] | None = None
+) -> Config:
     """Checks the YAML text of a configuration.
 
     Args:
+        kind: SweepConfig, or a kind of it with more sections.
         text: YAML.
         source: file name for the error messages.
         overrides: top-level keys that replace those of the file.
@@ -252,24 +268,24 @@ def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
     if odd := [key for key in content if not isinstance(key, str)]:
-        raise ConfigError(
-            f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(SweepConfig.model_fields)}"
-        )
+        raise ConfigError(f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(kind.model_fields)}")
+    if "search" in content and "search" not in kind.model_fields:
+        raise ConfigError(f"{source}: search: this is a search of hyperparameters; run `prefine search {source}`")
     try:
-        return SweepConfig(**{**content, **(overrides or {})})
+        return kind(**{**content, **(overrides or {})})
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {_explain(issue)}" for issue in error.errors())) from error
+        raise ConfigError("\n".join(f"{source}: {_explain(issue, kind)}" for issue in error.errors())) from error
 
 
-def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
-    """Reads a configuration file; see `parse_config`."""
+def load_config_as(kind: type[Config], path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Reads a configuration file; see `parse_config_as`."""
     try:
         text = Path(path).read_text()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a UTF-8 text file: {error}") from error
-    return parse_config(text, path, overrides)
+    return parse_config_as(kind, text, path, overrides)
 
 
 def dump_config(config: SweepConfig) -> str:
@@ -282,20 +298,19 @@ def digest(content: Any, length: int = 16) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:length]
 
 
-def _explain(issue: Any) -> str:
+def _explain(issue: Any, kind: type[BaseModel]) -> str:
     """One line for one validation error: the key, what is wrong, what would be right."""
     key = ".".join(str(part) for part in issue["loc"]) or "configuration"
     if issue["type"] != "extra_forbidden":
         message = issue["msg"].removeprefix("Value error, ")
         return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
-    known = _keys_of(issue["loc"][:-1])
+    known = _keys_of(issue["loc"][:-1], kind)
     near = difflib.get_close_matches(str(issue["loc"][-1]), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{key}: unknown key.{hint} Known keys: {', '.join(known)}."
 
 
-def _keys_of(path: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = SweepConfig
+def _keys_of(path: tuple[Any, ...], section: type[BaseModel]) -> list[str]:
     for part in path:
         annotation = section.model_fields[part].annotation
         section = next(

@@ -47,6 +47,11 @@ class ResultsDir:
                 with atomic_path(self._part(kind, name)) as temporary:
                     rows[kind].to_parquet(temporary, index=False)
 
+    def read_part(self, kind: str, name: str) -> pd.DataFrame:
+        """The rows of one pack; empty where it has none."""
+        path = self._part(kind, name)
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
     def finished_cells(self) -> set[str]:
         """Names of the cells whose results are complete on disk (failed ones too, with their reason)."""
         trials = self._read_parts("trials")

@@ -144,9 +144,7 @@ def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, 
 def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> None:
     if not packs:
         return
-    counterfactual = [{"CPU": COUNTERFACTUAL_CPUS}] * context.plan.counterfactual_actors
-    resources = tune.PlacementGroupFactory([{"CPU": TRIAL_CPUS}, *counterfactual])
-    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), resources)
+    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), trial_resources(context.plan))
     tuner = tune.Tuner(
         trainable,
         param_space={"pack": tune.grid_search(packs)},
@@ -164,6 +162,13 @@ def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> 
         ),
     )
     tuner.fit()
+
+
+def trial_resources(plan: ResourcePlan) -> tune.PlacementGroupFactory:
+    """What a trial holds: its own function and its counterfactual actors; its Train worker reserves for itself."""
+    return tune.PlacementGroupFactory(
+        [{"CPU": TRIAL_CPUS}, *[{"CPU": COUNTERFACTUAL_CPUS}] * plan.counterfactual_actors]
+    )
 
 
 def _outcome(results: ResultsDir, cells: list[Cell]) -> SweepOutcome:
