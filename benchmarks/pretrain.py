@@ -91,7 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for noisy in ("ray.rllib", "ray.tune", "ray._common"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     ray.init(num_cpus=1, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    report = {"machine": machine(), "tasks": [measure(get_task(name).name, given.iterations) for name in given.tasks]}
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "tasks": [measure(get_task(name).name, given.iterations) for name in given.tasks],
+    }
     ray.shutdown()
     print(f"{report['machine']}\n\n{table(report['tasks'])}")
     if given.json:

@@ -29,7 +29,7 @@ import yaml
 from benchmarks.measure import cores, machine, markdown_table, use_one_thread_per_process
 from benchmarks.process_tree import Usage, run_watched
 from prefine_ray.base import clone_base, clone_name
-from prefine_ray.baselines.bc import BCConfig
+from prefine_ray.baselines.bc import CloneConfig
 from prefine_ray.cells import TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
 from prefine_ray.config import SweepConfig, dump_config, load_config
@@ -95,9 +95,9 @@ class Work:
         return path, digest
 
     def _clone(self, name: str, data: Path, digest: str) -> Path:
-        task, config = get_task(name), BCConfig()
-        path = self._directory / clone_name(task, digest, self._config.seed, config)
-        policy, header = clone_base(task, data, self._config.seed, config)
+        task, config = get_task(name), CloneConfig()
+        path = self._directory / clone_name(task, digest, self._config.seed, config, self._config.base)
+        policy, header = clone_base(task, data, self._config.seed, config, self._config.base)
         save_policy(policy, path, header)
         return path
 
