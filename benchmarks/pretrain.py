@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "tasks": [measure(get_task(name).name, given.iterations) for name in given.tasks],
     }
     ray.shutdown()
-    print(f"{report['machine']}\n\n{table(report['tasks'])}")
+    print(f"{report['machine']}\n\n{table(results)}")
     if given.json:
         given.json.write_text(json.dumps(report, indent=1))
 

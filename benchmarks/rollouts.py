@@ -12,7 +12,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -91,7 +91,7 @@ def summarise(rates: dict[str, list[Rate]]) -> dict[str, Any]:
     by_cpu = {
         name: median([r.cpu for r in many]) * (1 if name == "single" else cores()) for name, many in rates.items()
     }
-    rounds = {name: [rate._asdict() for rate in many] for name, many in rates.items()}
+    rounds = {name: [asdict(rate) for rate in many] for name, many in rates.items()}
     return {"wall": _with_ratios(by_wall), "cpu": _with_ratios(by_cpu), "rounds": rounds}
 
 
