@@ -91,10 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for noisy in ("ray.rllib", "ray.tune", "ray._common"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     ray.init(num_cpus=1, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    report: dict[str, Any] = {
-        "machine": machine(),
-        "tasks": [measure(get_task(name).name, given.iterations) for name in given.tasks],
-    }
+    results = [measure(get_task(name).name, given.iterations) for name in given.tasks]
+    report = {"machine": machine(), "tasks": results}
     ray.shutdown()
     print(f"{report['machine']}\n\n{table(results)}")
     if given.json:
