@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from prefine_ray.files import write_text
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, save_policy
+from prefine_ray.pretrain_gait import warm_start
 from prefine_ray.pretrain_ladder import Snapshot, make_ladder, plane_point
 from prefine_ray.pretrain_ppo import Penalty, VectorPPO, build_algorithm
 from prefine_ray.pretrain_recipes import Recipe, recipe_for
@@ -127,6 +128,9 @@ class _Run:
         algorithm = build_algorithm(self.task, self.recipe, progress.seed, num_workers, progress.steps)
         if self.checkpoint is not None:
             algorithm.restore_from_path(str((self.checkpoint / "algorithm").resolve()))
+        elif self.recipe.gait is not None:
+            warm_start(self.task, self.recipe, algorithm.module, progress.seed)
+            algorithm.send_weights()
         started, saved = time.monotonic() - progress.wall_seconds, time.monotonic()
         bar = tqdm(
             total=progress.total_steps, initial=progress.steps, unit="step", mininterval=2.0, desc=self.task.name

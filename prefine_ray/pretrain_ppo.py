@@ -134,9 +134,13 @@ class VectorPPO(PPO):
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
             self.module.update_observation_statistics(batch[Columns.OBS])
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self.env_runner_group.sync_weights(
-                policies=[DEFAULT_MODULE_ID], from_worker_or_learner_group=self.learner_group, inference_only=True
-            )
+            self.send_weights()
+
+    def send_weights(self) -> None:
+        """Gives the learner's weights to the runners."""
+        self.env_runner_group.sync_weights(
+            policies=[DEFAULT_MODULE_ID], from_worker_or_learner_group=self.learner_group, inference_only=True
+        )
 
     def _sample(self) -> list[Rollout]:
         iteration = self.iteration
@@ -181,7 +185,9 @@ class VectorPPO(PPO):
         values = self._values(rollout.observations)
         next_values = values[1:].copy()
         next_values[rollout.terminated] = 0.0
-        if rollout.truncated.any():
+        if self.recipe.sprint:  # what it may do depends on the time left, which the critic does not see
+            next_values[rollout.truncated] = 0.0
+        elif rollout.truncated.any():
             next_values[rollout.truncated] = self._values(rollout.next_observations[rollout.truncated])
         ended = rollout.terminated | rollout.truncated
         advantages = generalized_advantages(

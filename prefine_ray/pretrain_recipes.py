@@ -32,6 +32,20 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class GaitSearch:
+    """A search for a periodic gait of two joints, which the policy starts from (`pretrain_gait`)."""
+
+    angles: tuple[int, int]  # columns of the joints' angles in the observation
+    speeds: tuple[int, int]  # and of their angular velocities
+    step_s: float  # seconds per step
+    generations: int = 20
+    prior: tuple[tuple[float, ...], tuple[float, ...]] = (  # mean and deviation of `gait_actions`' parameters
+        (1.6, 0.6, 0.6, -1.5, 2.0, 0.3),
+        (0.5, 0.3, 0.3, 1.0, 1.0, 0.2),
+    )
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Hyperparameters of one task's pretraining."""
 
@@ -39,6 +53,7 @@ class Recipe:
     limits: tuple[Limit, ...]
     num_envs: int = 32  # copies stepped together
     rollout_length: int = 256  # steps of each copy per iteration
+    gait: GaitSearch | None = None  # what the policy starts from, if not from nothing
     guided_share: float = 0.0  # share of the steps, at the start of phase 1, that punish excess over the limits
     guide: float = 1.0  # reward lost there per unit of excess
     reward_share: float = 0.3  # share of the steps for phase 1 (otherwise reward only)
@@ -90,10 +105,11 @@ def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: A
 RECIPES: dict[str, Recipe] = {
     "CarRun": _slow(800_000, _run(1.5, (2, 3), 1.0, width=0.2), 200, reward_share=0.15, slope=1.0, last_limit=0.5),
     "BallRun": Recipe(
-        2_000_000,
+        1_000_000,
         _run(2.5, (2, 3), 0.2),
         rollout_length=100,
         reward_share=0.1,
+        gae_lambda=1.0,
         cost_weight=2.0,
         cap_rate=0.02,
         lowest_cap=0.0,
@@ -119,21 +135,20 @@ RECIPES: dict[str, Recipe] = {
     "HalfCheetahVelocity": Recipe(5_000_000, _speed(8, "HalfCheetahVelocity")),
     "HopperVelocity": Recipe(3_000_000, _speed(5, "HopperVelocity"), rollout_length=128),
     "SwimmerVelocity": Recipe(
-        4_000_000,
+        1_500_000,
         _speed(3, "SwimmerVelocity"),
+        gait=GaitSearch(angles=(1, 2), speeds=(6, 7), step_s=0.04),
         guided_share=0.4,
-        guide=0.3,
-        reward_share=0.4,
-        gamma=0.999,
+        guide=0.5,
+        reward_share=0.6,
+        gamma=0.995,
         gae_lambda=0.97,
-        learning_rate=6e-4,
-        minibatch=512,
         slope=1.0,
-        cost_weight=0.2,
+        cost_weight=0.3,
         cap_rate=0.03,
         lowest_cap=0.0,
-        fixed_cap=True,
         last_limit=0.5,
+        largest_gain=10.0,
     ),
     "CarGoal1": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
     "CarGoal2": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
