@@ -3,8 +3,8 @@
 Phase 1 maximises the reward alone; where that ends in a poor gait, its first part is guided by a penalty on what the
 cost limits (speed, position) beyond the limit. Phase 2 goes on from it and punishes what is beyond a cap, and the cost
 itself. The cap, and where it is fixed the size of the penalty, moves so that the episode cost follows a limit, which
-falls from the data sets' `cost_max` to below the strictest threshold. Policies are saved all the way; the ladder is a
-dozen of them, spread over the reward-cost plane.
+falls from the data sets' `cost_max` to below the strictest threshold (or rises back, see `rising_limit`). Policies are
+saved all the way; the ladder is a dozen of them, spread over the reward-cost plane.
 """
 
 from __future__ import annotations
@@ -191,7 +191,11 @@ class _Run:
             progress.cap = recipe.lowest_cap if recipe.fixed_cap else algorithm.excess
             progress.penalty_unit = max(abs(algorithm.reward_per_step), 1e-3)
         share = (done - recipe.reward_share) / (1.0 - recipe.reward_share)
-        limit = progress.limit = cost_limit(self.task, progress.first_cost, share, recipe.last_limit)
+        if recipe.sprint:
+            limit = rising_limit(self.task, share, recipe.last_limit)
+        else:
+            limit = cost_limit(self.task, progress.first_cost, share, recipe.last_limit)
+        progress.limit = limit
         error = np.clip((progress.cost - limit) / max(limit, 0.02 * self.task.cost_max), -1.0, 1.0)
         self._steer(float(error))
 
@@ -280,6 +284,16 @@ def cost_limit(task: Task, first_cost: float, progress: float, last_limit: float
         return top * (first_cost / top) ** (1.0 - progress / 0.2)
     begin = 0.2 if first_cost > top else 0.0
     return float(top * (lowest / top) ** np.clip((progress - begin) / (0.8 - begin), 0.0, 1.0))
+
+
+def rising_limit(task: Task, progress: float, first_limit: float) -> float:
+    """The limit on the episode cost at this share of phase 2, for recipes that sprint.
+
+    It stays at `first_limit` times the strictest threshold for two fifths, and rises from there geometrically to the
+    data sets' `cost_max`.
+    """
+    lowest = first_limit * task.thresholds[0]
+    return float(lowest * (task.cost_max / lowest) ** np.clip((progress - 0.4) / 0.6, 0.0, 1.0))
 
 
 @contextmanager

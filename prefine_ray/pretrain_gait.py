@@ -124,7 +124,7 @@ def _clone(
         chosen = torch.randint(len(inputs), (BATCH,), generator=generator)
         loss = (policy(inputs[chosen][None])[0][0] - targets[chosen]).square().mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     optimizer.zero_grad()
     with torch.no_grad():

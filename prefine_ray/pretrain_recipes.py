@@ -69,7 +69,7 @@ class Recipe:
     lowest_cap: float = -0.4  # there the cap stops, and the penalty begins to grow
     fixed_cap: bool = False  # phase 2 holds the cap there from its beginning; only the penalty grows and shrinks
     sprint: bool = False  # phase 2 leaves the last steps of an episode free, as many as the limit on the cost allows
-    last_limit: float = 0.25  # the last limit on the episode cost, as a share of the strictest threshold
+    last_limit: float = 0.25  # the lowest limit on the episode cost, as a share of the strictest threshold
     largest_gain: float = 100.0  # of the penalty
 
     def excess(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -108,9 +108,9 @@ RECIPES: dict[str, Recipe] = {
         1_000_000,
         _run(2.5, (2, 3), 0.2),
         rollout_length=100,
-        reward_share=0.1,
+        reward_share=0.05,
         gae_lambda=1.0,
-        cost_weight=2.0,
+        cost_weight=0.5,
         cap_rate=0.02,
         lowest_cap=0.0,
         fixed_cap=True,

@@ -23,7 +23,7 @@ from ray.tune.registry import register_env
 
 from prefine_ray.collect import ZOO
 from prefine_ray.policy import load_policy
-from prefine_ray.pretrain import PretrainError, cost_limit, pretrain
+from prefine_ray.pretrain import PretrainError, cost_limit, pretrain, rising_limit
 from prefine_ray.pretrain_import import RLlibImportError, policy_from_rllib
 from prefine_ray.pretrain_ladder import Snapshot, select_ladder
 from prefine_ray.pretrain_ppo import EpisodeMeter, Penalty, build_algorithm, generalized_advantages
@@ -239,6 +239,13 @@ def test_the_cost_limit_falls_from_the_base_to_below_the_strictest_threshold() -
     assert cost_limit(TASK, 0.0, 0.5) == pytest.approx(2.5)
     assert all(a >= b for a, b in itertools.pairwise(limits))
     assert cost_limit(TASK, 50.0, 1.0, last_limit=0.5) == pytest.approx(5.0)
+
+
+def test_the_limit_of_a_sprint_stays_low_and_rises_to_the_largest_cost_of_the_data() -> None:
+    limits = [rising_limit(TASK, share, 0.5) for share in np.linspace(0.0, 1.0, 50)]
+    assert limits[0] == rising_limit(TASK, 0.4, 0.5) == pytest.approx(5.0)
+    assert limits[-1] == pytest.approx(TASK.cost_max)
+    assert all(a <= b for a, b in itertools.pairwise(limits))
 
 
 def test_the_ladder_keeps_the_base_and_the_best_under_each_limit() -> None:
