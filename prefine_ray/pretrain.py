@@ -29,10 +29,10 @@ from tqdm import tqdm
 
 from prefine_ray.files import write_text
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, save_policy
-from prefine_ray.pretrain_gait import warm_start
 from prefine_ray.pretrain_ladder import Snapshot, make_ladder, plane_point
 from prefine_ray.pretrain_ppo import Penalty, VectorPPO, build_algorithm
 from prefine_ray.pretrain_recipes import Recipe, recipe_for
+from prefine_ray.pretrain_start import warm_start
 from prefine_ray.tasks import Task, get_task
 
 SNAPSHOT_SPACING = (1 / 200, 1 / 40)  # share of the steps: at least, at most
@@ -128,7 +128,7 @@ class _Run:
         algorithm = build_algorithm(self.task, self.recipe, progress.seed, num_workers, progress.steps)
         if self.checkpoint is not None:
             algorithm.restore_from_path(str((self.checkpoint / "algorithm").resolve()))
-        elif self.recipe.gait is not None:
+        elif self.recipe.start is not None:
             warm_start(self.task, self.recipe, algorithm.module, progress.seed)
             algorithm.send_weights()
         started, saved = time.monotonic() - progress.wall_seconds, time.monotonic()

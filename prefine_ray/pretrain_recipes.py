@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prefine_ray.pretrain_controllers import Gait, Orbit
 from prefine_ray.tasks import Task, get_task
 
 
@@ -32,20 +33,6 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class GaitSearch:
-    """A search for a periodic gait of two joints, which the policy starts from (`pretrain_gait`)."""
-
-    angles: tuple[int, int]  # columns of the joints' angles in the observation
-    speeds: tuple[int, int]  # and of their angular velocities
-    step_s: float  # seconds per step
-    generations: int = 20
-    prior: tuple[tuple[float, ...], tuple[float, ...]] = (  # mean and deviation of `gait_actions`' parameters
-        (1.6, 0.6, 0.6, -1.5, 2.0, 0.3),
-        (0.5, 0.3, 0.3, 1.0, 1.0, 0.2),
-    )
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Hyperparameters of one task's pretraining."""
 
@@ -53,7 +40,8 @@ class Recipe:
     limits: tuple[Limit, ...]
     num_envs: int = 32  # copies stepped together
     rollout_length: int = 256  # steps of each copy per iteration
-    gait: GaitSearch | None = None  # what the policy starts from, if not from nothing
+    start: Gait | Orbit | None = None  # what is searched for and cloned before PPO begins (`pretrain_start`)
+    generations: int = 20  # of the search
     guided_share: float = 0.0  # share of the steps, at the start of phase 1, that punish excess over the limits
     guide: float = 1.0  # reward lost there per unit of excess
     reward_share: float = 0.3  # share of the steps for phase 1 (otherwise reward only)
@@ -119,14 +107,14 @@ RECIPES: dict[str, Recipe] = {
     ),
     "DroneRun": Recipe(3_000_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.02),
     "BallCircle": Recipe(
-        3_000_000,
+        1_000_000,
         _CIRCLE,
+        start=Orbit(place=(0, 1), velocity=(2, 3), place_scale=0.1, velocity_scale=0.2),
+        generations=10,
         rollout_length=200,
-        guided_share=0.25,
         guide=3.0,
-        reward_share=0.45,
-        learning_rate=6e-4,
-        cap_rate=0.02,
+        reward_share=0.05,
+        cap_rate=0.03,
         last_limit=0.5,
         largest_gain=10.0,
     ),
@@ -137,7 +125,7 @@ RECIPES: dict[str, Recipe] = {
     "SwimmerVelocity": Recipe(
         1_500_000,
         _speed(3, "SwimmerVelocity"),
-        gait=GaitSearch(angles=(1, 2), speeds=(6, 7), step_s=0.04),
+        start=Gait(angles=(1, 2), speeds=(6, 7), step_s=0.04),
         guided_share=0.4,
         guide=0.5,
         reward_share=0.6,
