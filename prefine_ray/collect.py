@@ -17,8 +17,9 @@ from prefine_ray.seeding import derive, episode_seeds
 from prefine_ray.tasks import Task
 from prefine_ray.trajectories import Trajectories, concatenate
 
-RECIPE_VERSION = 1  # raise when a change of the code changes the data
+RECIPE_VERSION = 2  # raise when a change of the code changes the data
 UNIT_EPISODES = 10  # episodes per actor call, stepped together
+TEMPERATURES = (1.0, 0.5, 0.0)  # of the action noise, in turn from unit to unit
 SPARE = 1.25  # episodes rolled out per episode kept, since some fall outside the envelope
 REWARD_MARGIN = 1.05  # normalised reward up to which episodes are kept
 REWARD_BIN = 0.05  # of the normalised reward, for an even spread
@@ -76,7 +77,7 @@ def recipe_digest(task: Task, config: DataConfig, chosen: list[Behaviour]) -> st
 
 
 def plan_units(task: Task, config: DataConfig, chosen: list[Behaviour]) -> list[RolloutUnit]:
-    """Equal shares of the episodes for each behaviour, in units; every other unit with half the action noise."""
+    """Equal shares of the episodes for each behaviour, in units that take turns in TEMPERATURES."""
     share = math.ceil(config.episodes * SPARE / len(chosen) / UNIT_EPISODES)
     units = []
     for number, behaviour in enumerate(chosen):
@@ -90,7 +91,7 @@ def plan_units(task: Task, config: DataConfig, chosen: list[Behaviour]) -> list[
                     seeds=seeds[part * UNIT_EPISODES : (part + 1) * UNIT_EPISODES],
                     copies=UNIT_EPISODES,
                     noise_seed=derive(*stream, "noise", part),
-                    temperature=1.0 if part % 2 == 0 else 0.5,
+                    temperature=TEMPERATURES[part % len(TEMPERATURES)],
                 )
             )
     return units

@@ -1,15 +1,17 @@
 """Pretraining: one PPO run gives a reward-optimised base policy and a ladder of behaviours down to safe ones.
 
-Phase 1 maximises the reward alone. Phase 2 goes on from it and punishes what the cost limits (speed, position)
-beyond a cap, and the cost itself. The cap moves so that the episode cost follows a limit, which falls from the data
-sets' `cost_max` to below the strictest threshold. Policies are saved all the way; the ladder is a dozen of them,
-spread over the reward-cost plane.
+Phase 1 maximises the reward alone; where that ends in a poor gait, its first part is guided by a penalty on what the
+cost limits (speed, position) beyond the limit. Phase 2 goes on from it and punishes what is beyond a cap, and the cost
+itself. The cap, and where it is fixed the size of the penalty, moves so that the episode cost follows a limit, which
+falls from the data sets' `cost_max` to below the strictest threshold (or rises back, see `rising_limit`). Policies are
+saved all the way; the ladder is a dozen of them, spread over the reward-cost plane.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import signal
 import threading
@@ -30,13 +32,12 @@ from prefine_ray.policy import GaussianPolicy, PolicyHeader, save_policy
 from prefine_ray.pretrain_ladder import Snapshot, make_ladder, plane_point
 from prefine_ray.pretrain_ppo import Penalty, VectorPPO, build_algorithm
 from prefine_ray.pretrain_recipes import Recipe, recipe_for
+from prefine_ray.pretrain_start import warm_start
 from prefine_ray.tasks import Task, get_task
 
 SNAPSHOT_SPACING = (1 / 200, 1 / 40)  # share of the steps: at least, at most
 CHECKPOINT_SECONDS = 60.0
 HIGHEST_CAP = 20.0  # in the units of `Recipe.excess`
-LARGEST_GAIN = 100.0
-LOWEST_LIMIT = 0.25  # of the strictest threshold: the last limit on the episode cost
 
 
 class PretrainError(ValueError):
@@ -54,6 +55,7 @@ class Progress:
     iteration: int = 0
     phase: int = 1
     cap: float = 0.0  # excess over the task's limits that phase 2 leaves unpunished; it falls
+    limit: float = 0.0  # on the episode cost, in phase 2
     gain: float = 1.0  # of the penalty; it grows where the cap alone does not bring the cost down
     penalty_unit: float = 0.0  # reward per step when phase 2 began
     first_cost: float = 0.0  # episode cost when phase 2 began
@@ -126,6 +128,9 @@ class _Run:
         algorithm = build_algorithm(self.task, self.recipe, progress.seed, num_workers, progress.steps)
         if self.checkpoint is not None:
             algorithm.restore_from_path(str((self.checkpoint / "algorithm").resolve()))
+        elif self.recipe.start is not None:
+            warm_start(self.task, self.recipe, algorithm.module, progress.seed)
+            algorithm.send_weights()
         started, saved = time.monotonic() - progress.wall_seconds, time.monotonic()
         bar = tqdm(
             total=progress.total_steps, initial=progress.steps, unit="step", mininterval=2.0, desc=self.task.name
@@ -149,8 +154,7 @@ class _Run:
 
     def _iterate(self, algorithm: VectorPPO, bar: tqdm) -> None:
         progress, before = self.progress, algorithm.steps
-        unit, recipe = progress.penalty_unit * progress.gain, self.recipe
-        algorithm.penalty = Penalty(unit * recipe.slope, unit * recipe.cost_weight, progress.cap)
+        algorithm.penalty = self._penalty()
         algorithm.train()
         progress.steps += algorithm.steps - before
         progress.iteration += 1
@@ -161,6 +165,16 @@ class _Run:
             state = f"phase {progress.phase}, cap {progress.cap:.2f}, gain {progress.gain:.1f}"
             bar.set_postfix_str(f"{state}, return {returns:.1f}, cost {costs:.1f}", refresh=False)
             self._maybe_snapshot(algorithm, float(returns), float(costs))
+
+    def _penalty(self) -> Penalty:
+        """Of the next iteration."""
+        progress, recipe = self.progress, self.recipe
+        if progress.phase == 1:
+            guided = progress.steps < recipe.guided_share * progress.total_steps
+            return Penalty(slope=recipe.guide if guided else 0.0)
+        unit = progress.penalty_unit * progress.gain
+        free_from = self.task.horizon - progress.limit if recipe.sprint else math.inf
+        return Penalty(unit * recipe.slope, unit * recipe.cost_weight, progress.cap, free_from)
 
     def _update_cap(self, algorithm: VectorPPO) -> None:
         """Starts phase 2 when its time has come; there, moves the cap by how far the cost is from its limit."""
@@ -173,9 +187,15 @@ class _Run:
             return
         if progress.phase == 1:
             progress.phase = 2
-            progress.first_cost, progress.cap = progress.cost, algorithm.excess
+            progress.first_cost = progress.cost
+            progress.cap = recipe.lowest_cap if recipe.fixed_cap else algorithm.excess
             progress.penalty_unit = max(abs(algorithm.reward_per_step), 1e-3)
-        limit = cost_limit(self.task, progress.first_cost, (done - recipe.reward_share) / (1.0 - recipe.reward_share))
+        share = (done - recipe.reward_share) / (1.0 - recipe.reward_share)
+        if recipe.sprint:
+            limit = rising_limit(self.task, share, recipe.last_limit)
+        else:
+            limit = cost_limit(self.task, progress.first_cost, share, recipe.last_limit)
+        progress.limit = limit
         error = np.clip((progress.cost - limit) / max(limit, 0.02 * self.task.cost_max), -1.0, 1.0)
         self._steer(float(error))
 
@@ -183,8 +203,8 @@ class _Run:
         """Moves the cap against `error` (-1 to 1); once it is as low as it goes, the penalty grows."""
         progress, rate, lowest = self.progress, self.recipe.cap_rate, self.recipe.lowest_cap
         if (error > 0 and progress.cap <= lowest) or (error < 0 and progress.gain > 1):
-            progress.gain = float(np.clip(progress.gain * np.exp(0.5 * rate * error), 1.0, LARGEST_GAIN))
-        if error > 0 or progress.gain <= 1:
+            progress.gain = float(np.clip(progress.gain * np.exp(0.5 * rate * error), 1.0, self.recipe.largest_gain))
+        if not self.recipe.fixed_cap and (error > 0 or progress.gain <= 1):
             progress.cap = float(np.clip(progress.cap - rate * error * max(0.5, progress.cap), lowest, HIGHEST_CAP))
 
     def _maybe_snapshot(self, algorithm: VectorPPO, returns: float, costs: float) -> None:
@@ -252,18 +272,28 @@ class _Run:
         return folder
 
 
-def cost_limit(task: Task, first_cost: float, progress: float) -> float:
+def cost_limit(task: Task, first_cost: float, progress: float, last_limit: float = 0.25) -> float:
     """The limit on the episode cost at this share of phase 2.
 
     It falls geometrically: from the base's cost to the data sets' `cost_max` in the first fifth, if that is lower,
-    and from there to a quarter of the strictest threshold at four fifths, where it stays.
+    and from there to `last_limit` times the strictest threshold at four fifths, where it stays.
     """
-    lowest = LOWEST_LIMIT * task.thresholds[0]
+    lowest = last_limit * task.thresholds[0]
     top = float(np.clip(first_cost, lowest, task.cost_max))
     if progress < 0.2 and first_cost > top:
         return top * (first_cost / top) ** (1.0 - progress / 0.2)
     begin = 0.2 if first_cost > top else 0.0
     return float(top * (lowest / top) ** np.clip((progress - begin) / (0.8 - begin), 0.0, 1.0))
+
+
+def rising_limit(task: Task, progress: float, first_limit: float) -> float:
+    """The limit on the episode cost at this share of phase 2, for recipes that sprint.
+
+    It stays at `first_limit` times the strictest threshold for two fifths, and rises from there geometrically to the
+    data sets' `cost_max`.
+    """
+    lowest = first_limit * task.thresholds[0]
+    return float(lowest * (task.cost_max / lowest) ** np.clip((progress - 0.4) / 0.6, 0.0, 1.0))
 
 
 @contextmanager

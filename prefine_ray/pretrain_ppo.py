@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, cast
@@ -36,18 +37,18 @@ from prefine_ray.pretrain_recipes import Recipe
 from prefine_ray.pretrain_rllib import ActorCritic, Rollout, VectorEnvRunner
 from prefine_ray.tasks import Task
 
-GAE_LAMBDA = 0.95
 BOUND_WEIGHT = 1.0
 EPISODE_WINDOW = 48  # finished episodes that the reported return and cost are averaged over
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """What phase 2 subtracts from each step's reward: slope * max(0, excess - cap) + cost_weight * cost."""
+    """What is subtracted from each step's reward: slope * max(0, excess - cap) + cost_weight * cost."""
 
     slope: float = 0.0
     cost_weight: float = 0.0
     cap: float = 0.0  # in the units of `Recipe.excess`: 0 is the task's limit
+    free_from: float = math.inf  # step of the episode from which on nothing is subtracted
 
 
 class BoundedLearner(PPOTorchLearner):
@@ -133,9 +134,13 @@ class VectorPPO(PPO):
             self.metrics.aggregate(results, key=LEARNER_RESULTS)
             self.module.update_observation_statistics(batch[Columns.OBS])
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self.env_runner_group.sync_weights(
-                policies=[DEFAULT_MODULE_ID], from_worker_or_learner_group=self.learner_group, inference_only=True
-            )
+            self.send_weights()
+
+    def send_weights(self) -> None:
+        """Gives the learner's weights to the runners."""
+        self.env_runner_group.sync_weights(
+            policies=[DEFAULT_MODULE_ID], from_worker_or_learner_group=self.learner_group, inference_only=True
+        )
 
     def _sample(self) -> list[Rollout]:
         iteration = self.iteration
@@ -175,14 +180,19 @@ class VectorPPO(PPO):
         rewards = rollout.rewards.astype(np.float64)
         if self.penalty.slope > 0:
             over = np.maximum(0.0, self.recipe.excess(rollout.next_observations) - self.penalty.cap)
-            rewards -= self.penalty.slope * over + self.penalty.cost_weight * rollout.costs
+            punished = rollout.step_numbers < self.penalty.free_from
+            rewards -= punished * (self.penalty.slope * over + self.penalty.cost_weight * rollout.costs)
         values = self._values(rollout.observations)
         next_values = values[1:].copy()
         next_values[rollout.terminated] = 0.0
-        if rollout.truncated.any():
+        if self.recipe.sprint:  # what it may do depends on the time left, which the critic does not see
+            next_values[rollout.truncated] = 0.0
+        elif rollout.truncated.any():
             next_values[rollout.truncated] = self._values(rollout.next_observations[rollout.truncated])
         ended = rollout.terminated | rollout.truncated
-        advantages = generalized_advantages(rewards, values[:-1], next_values, ended, self.config.gamma, GAE_LAMBDA)
+        advantages = generalized_advantages(
+            rewards, values[:-1], next_values, ended, self.config.gamma, self.recipe.gae_lambda
+        )
         return advantages, advantages + values[:-1]
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prefine_ray.pretrain_controllers import Gait, Orbit
 from prefine_ray.tasks import Task, get_task
 
 
@@ -39,8 +40,13 @@ class Recipe:
     limits: tuple[Limit, ...]
     num_envs: int = 32  # copies stepped together
     rollout_length: int = 256  # steps of each copy per iteration
-    reward_share: float = 0.3  # share of the steps for phase 1 (reward only)
+    start: Gait | Orbit | None = None  # what is searched for and cloned before PPO begins (`pretrain_start`)
+    generations: int = 20  # of the search
+    guided_share: float = 0.0  # share of the steps, at the start of phase 1, that punish excess over the limits
+    guide: float = 1.0  # reward lost there per unit of excess
+    reward_share: float = 0.3  # share of the steps for phase 1 (otherwise reward only)
     gamma: float = 0.99
+    gae_lambda: float = 0.95
     learning_rate: float = 3e-4
     entropy: float = 0.0
     epochs: int = 8
@@ -49,6 +55,10 @@ class Recipe:
     cost_weight: float = 0.5  # penalty per unit of cost, same unit
     cap_rate: float = 0.015  # how fast the cap moves, per iteration
     lowest_cap: float = -0.4  # there the cap stops, and the penalty begins to grow
+    fixed_cap: bool = False  # phase 2 holds the cap there from its beginning; only the penalty grows and shrinks
+    sprint: bool = False  # phase 2 leaves the last steps of an episode free, as many as the limit on the cost allows
+    last_limit: float = 0.25  # the lowest limit on the episode cost, as a share of the strictest threshold
+    largest_gain: float = 100.0  # of the penalty
 
     def excess(self, observations: NDArray[np.float32]) -> NDArray[np.float64]:
         """The largest excess over the task's limits. [..., obs_dim] -> [...]."""
@@ -62,9 +72,11 @@ def _speed(column: int, task: str) -> tuple[Limit, ...]:
     return (Limit((column,), threshold),)
 
 
-def _run(speed_limit: float, speed_columns: tuple[int, int], speed_scale: float) -> tuple[Limit, ...]:
+def _run(
+    speed_limit: float, speed_columns: tuple[int, int], speed_scale: float, width: float = 1.0
+) -> tuple[Limit, ...]:
     """Bullet Run: speed in the plane, and a corridor |y| < 2 (observed as 0.1 y)."""
-    return (Limit(speed_columns, speed_limit * speed_scale), Limit((1,), 0.2))
+    return (Limit(speed_columns, speed_limit * speed_scale, width=width), Limit((1,), 0.2, width=width))
 
 
 _CIRCLE = (Limit((0,), 0.6, width=0.2),)  # |x| < 6, observed as 0.1 x
@@ -79,16 +91,52 @@ def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: A
 
 
 RECIPES: dict[str, Recipe] = {
-    "CarRun": _slow(1_000_000, _run(1.5, (2, 3), 1.0), 200),
-    "BallRun": Recipe(2_000_000, _run(2.5, (2, 3), 0.2), rollout_length=100, reward_share=0.1, cap_rate=0.02),
+    "CarRun": _slow(800_000, _run(1.5, (2, 3), 1.0, width=0.2), 200, reward_share=0.15, slope=1.0, last_limit=0.5),
+    "BallRun": Recipe(
+        1_000_000,
+        _run(2.5, (2, 3), 0.2),
+        rollout_length=100,
+        reward_share=0.05,
+        gae_lambda=1.0,
+        cost_weight=0.5,
+        cap_rate=0.02,
+        lowest_cap=0.0,
+        fixed_cap=True,
+        sprint=True,
+        last_limit=0.5,
+    ),
     "DroneRun": Recipe(3_000_000, _run(1.5, (3, 4), 0.2), rollout_length=200, cap_rate=0.02),
-    "BallCircle": Recipe(4_000_000, _CIRCLE, rollout_length=200, cap_rate=0.02),
+    "BallCircle": Recipe(
+        800_000,
+        _CIRCLE,
+        start=Orbit(place=(0, 1), velocity=(2, 3), place_scale=0.1, velocity_scale=0.2),
+        generations=10,
+        rollout_length=200,
+        guide=3.0,
+        reward_share=0.05,
+        cap_rate=0.03,
+        last_limit=0.5,
+        largest_gain=10.0,
+    ),
     "CarCircle": _slow(800_000, _CIRCLE, 300),
     "AntVelocity": Recipe(3_000_000, (Limit((13, 14), 2.6222),), rollout_length=128),
     "HalfCheetahVelocity": Recipe(5_000_000, _speed(8, "HalfCheetahVelocity")),
     "HopperVelocity": Recipe(3_000_000, _speed(5, "HopperVelocity"), rollout_length=128),
     "SwimmerVelocity": Recipe(
-        6_000_000, _speed(3, "SwimmerVelocity"), reward_share=0.4, gamma=0.9999, slope=0.5, cost_weight=1.0
+        900_000,
+        _speed(3, "SwimmerVelocity"),
+        start=Gait(angles=(1, 2), speeds=(6, 7), step_s=0.04),
+        guide=0.5,
+        reward_share=0.08,
+        gamma=0.995,
+        gae_lambda=0.97,
+        minibatch=512,
+        slope=2.0,
+        cap_rate=0.06,
+        lowest_cap=0.0,
+        fixed_cap=True,
+        last_limit=0.5,
+        largest_gain=20.0,
     ),
     "CarGoal1": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
     "CarGoal2": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),

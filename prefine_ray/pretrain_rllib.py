@@ -108,6 +108,7 @@ class Rollout(NamedTuple):
     costs: FloatArray  # [T, N]
     terminated: NDArray[np.bool_]  # [T, N]
     truncated: NDArray[np.bool_]  # [T, N]
+    step_numbers: NDArray[np.int64]  # [T, N], steps of the episode before this one
 
 
 class VectorEnvRunner(EnvRunner, Checkpointable):
@@ -122,6 +123,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         self.settings = dict(self.config.env_config)
         self.stepper: VectorStepper | None = None
         self.observations: FloatArray | None = None
+        self.step_numbers = np.zeros(self.settings["num_envs"], dtype=np.int64)
         self.make_module()
 
     def make_module(self) -> None:
@@ -165,6 +167,8 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
             rollout.next_observations[t] = step.next_observations
             rollout.rewards[t], rollout.costs[t] = step.rewards, step.costs
             rollout.terminated[t], rollout.truncated[t] = step.terminated, step.truncated
+            rollout.step_numbers[t] = self.step_numbers
+            self.step_numbers = np.where(step.terminated | step.truncated, 0, self.step_numbers + 1)
             observations = step.observations
         rollout.observations[length] = self.observations = observations
         np.add(rollout.means, noise, out=rollout.actions)
@@ -222,4 +226,5 @@ def _empty_rollout(task: Task, length: int, copies: int, log_std: FloatArray) ->
         zeros(length, copies),
         np.zeros((length, copies), dtype=np.bool_),
         np.zeros((length, copies), dtype=np.bool_),
+        np.zeros((length, copies), dtype=np.int64),
     )

@@ -23,10 +23,10 @@ from ray.tune.registry import register_env
 
 from prefine_ray.collect import ZOO
 from prefine_ray.policy import load_policy
-from prefine_ray.pretrain import PretrainError, cost_limit, pretrain
+from prefine_ray.pretrain import PretrainError, cost_limit, pretrain, rising_limit
 from prefine_ray.pretrain_import import RLlibImportError, policy_from_rllib
 from prefine_ray.pretrain_ladder import Snapshot, select_ladder
-from prefine_ray.pretrain_ppo import EpisodeMeter, build_algorithm, generalized_advantages
+from prefine_ray.pretrain_ppo import EpisodeMeter, Penalty, build_algorithm, generalized_advantages
 from prefine_ray.pretrain_recipes import recipe_for
 from prefine_ray.pretrain_rllib import Rollout
 from prefine_ray.simulators import make_env
@@ -201,8 +201,20 @@ def test_episodes_are_summed_across_rollouts() -> None:
 
 def _rollout(rewards: np.ndarray, ended: np.ndarray) -> Rollout:
     empty = np.zeros(0, dtype=np.float32)
-    none = np.zeros_like(ended)
-    return Rollout(empty, empty, empty, empty, empty, rewards, np.ones_like(rewards), none, ended)
+    none, steps = np.zeros_like(ended), np.zeros(ended.shape, dtype=np.int64)
+    return Rollout(empty, empty, empty, empty, empty, rewards, np.ones_like(rewards), none, ended, steps)
+
+
+def test_a_penalty_leaves_the_last_steps_free() -> None:
+    algorithm = build_algorithm(TASK, recipe_for(TASK), seed=0, num_workers=0)
+    (rollout,) = algorithm._sample()
+    assert (rollout.step_numbers == np.arange(100)[:, None]).all()  # a rollout is as long as an episode here
+    plain = algorithm._advantages(rollout)[0]
+    algorithm.penalty = Penalty(slope=1.0, cap=-1.0, free_from=60.0)  # every step is beyond this cap
+    penalised = algorithm._advantages(rollout)[0]
+    algorithm.stop()
+    np.testing.assert_array_equal(penalised[60:], plain[60:])
+    assert (penalised[:60] < plain[:60]).all()
 
 
 @pytest.mark.parametrize(("task", "agreement"), [("BallRun", 1.0), ("BallCircle", 1.0), ("HalfCheetahVelocity", 0.9)])
@@ -226,6 +238,14 @@ def test_the_cost_limit_falls_from_the_base_to_below_the_strictest_threshold() -
     assert cost_limit(TASK, 50.0, 0.0) == pytest.approx(50.0)
     assert cost_limit(TASK, 0.0, 0.5) == pytest.approx(2.5)
     assert all(a >= b for a, b in itertools.pairwise(limits))
+    assert cost_limit(TASK, 50.0, 1.0, last_limit=0.5) == pytest.approx(5.0)
+
+
+def test_the_limit_of_a_sprint_stays_low_and_rises_to_the_largest_cost_of_the_data() -> None:
+    limits = [rising_limit(TASK, share, 0.5) for share in np.linspace(0.0, 1.0, 50)]
+    assert limits[0] == rising_limit(TASK, 0.4, 0.5) == pytest.approx(5.0)
+    assert limits[-1] == pytest.approx(TASK.cost_max)
+    assert all(a <= b for a, b in itertools.pairwise(limits))
 
 
 def test_the_ladder_keeps_the_base_and_the_best_under_each_limit() -> None:

@@ -1,0 +1,104 @@
+"""Warm start of a pretraining run: a simple controller is searched for and the policy cloned from it.
+
+Where PPO alone settles in a poor gait (SwimmerVelocity wriggles, BallCircle bounces off the walls), the handful of
+parameters of a controller are found in seconds by the cross-entropy method, and PPO goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prefine_ray.pretrain_recipes import Recipe
+from prefine_ray.pretrain_rllib import FIRST_SEED, ActorCritic
+from prefine_ray.simulators.vector import VectorStep, VectorStepper
+from prefine_ray.tasks import Task
+
+Floats = NDArray[np.float64]
+Demonstrations = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+COPIES = 48  # controllers of a generation, and episodes that the policy is cloned from
+ELITE = 10
+SEARCH_STEPS = 400  # of an episode, at most
+NOISE = 0.2  # of the actions in the episodes that are cloned, so that the policy learns to come back
+LARGEST_ACTION = 1.5  # that the policy is made to imitate; beyond 1 simulators clip
+LOG_STD = -1.5  # of the policy's actions after cloning
+CLONING_UPDATES = 1500
+BATCH = 512
+
+
+def warm_start(task: Task, recipe: Recipe, module: ActorCritic, seed: int) -> None:
+    """Searches a controller and makes the policy of `module` act like it; sets its normalisation of observations."""
+    rng = np.random.default_rng((seed, 0x57A7))
+    stepper = VectorStepper(task, COPIES)
+    parameters = search_controller(stepper, recipe, rng)
+    observations, actions = demonstrate(stepper, recipe, parameters, rng)
+    stepper.close()
+    module.update_observation_statistics(observations)
+    _clone(module, torch.from_numpy(observations), torch.from_numpy(actions), torch.Generator().manual_seed(seed))
+
+
+def search_controller(stepper: VectorStepper, recipe: Recipe, rng: np.random.Generator) -> Floats:
+    """Parameters of the controller that earns most reward less `recipe.guide` per unit of excess over the limits."""
+    assert recipe.start is not None
+    mean, deviation = (np.array(row) for row in recipe.start.prior)
+    for _ in range(recipe.generations):
+        candidates = mean + deviation * rng.standard_normal((COPIES, len(mean)))
+        scores = np.zeros(COPIES)
+
+        def score(step: VectorStep, scores: Floats = scores) -> None:
+            scores += step.rewards - recipe.guide * np.maximum(0.0, recipe.excess(step.next_observations))
+
+        _run(stepper, recipe, candidates, lambda actions: actions, score)
+        elite = candidates[np.argsort(-scores)[:ELITE]]
+        mean = 0.2 * mean + 0.8 * elite.mean(axis=0)
+        deviation = 0.3 * deviation + 0.7 * elite.std(axis=0)
+    return mean
+
+
+def demonstrate(stepper: VectorStepper, recipe: Recipe, parameters: Floats, rng: np.random.Generator) -> Demonstrations:
+    """Observations [B, obs_dim] under disturbed actions, and what the controller would do there [B, act_dim]."""
+
+    def disturb(actions: Floats) -> Floats:
+        return actions + NOISE * rng.standard_normal(actions.shape)
+
+    return _run(stepper, recipe, np.tile(parameters, (COPIES, 1)), disturb, lambda step: None)
+
+
+def _run(
+    stepper: VectorStepper,
+    recipe: Recipe,
+    parameters: Floats,
+    disturb: Callable[[Floats], Floats],
+    look: Callable[[VectorStep], None],
+) -> Demonstrations:
+    """One episode of each controller [N, K]: observations and undisturbed actions; `look` is shown each step."""
+    assert recipe.start is not None
+    observations = stepper.reset(count(FIRST_SEED))
+    seen, done = [], []
+    for number in range(min(SEARCH_STEPS, stepper.task.horizon)):
+        actions = recipe.start.actions(parameters, observations, number)
+        seen.append(observations)
+        done.append(actions.clip(-LARGEST_ACTION, LARGEST_ACTION).astype(np.float32))
+        step = stepper.step(disturb(actions).clip(-1.0, 1.0))
+        look(step)
+        observations = step.observations
+    return np.concatenate(seen), np.concatenate(done)
+
+
+def _clone(module: ActorCritic, observations: torch.Tensor, actions: torch.Tensor, generator: torch.Generator) -> None:
+    policy = module.policy
+    optimizer = torch.optim.Adam(policy.parameters(), lr=2e-3)
+    for _ in range(CLONING_UPDATES):
+        chosen = torch.randint(len(observations), (BATCH,), generator=generator)
+        loss = (policy(observations[chosen][None])[0][0] - actions[chosen]).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    with torch.no_grad():
+        policy.log_std.fill_(LOG_STD)

@@ -1,0 +1,53 @@
+"""The warm start from a controller that a search found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from prefine_ray.pretrain_controllers import Gait, Orbit
+from prefine_ray.pretrain_recipes import recipe_for
+from prefine_ray.pretrain_rllib import ActorCritic
+from prefine_ray.pretrain_start import COPIES, demonstrate, search_controller, warm_start
+from prefine_ray.simulators.vector import VectorStepper
+from prefine_ray.tasks import get_task
+
+
+def test_gait_actions_match_a_hand_computation() -> None:
+    observations = np.array([[0.1, 0.2, 0.3, 0.4]], dtype=np.float32)
+    parameters = np.array([[np.log(2.0), 0.5, 0.6, np.pi / 2, 3.0, 0.7]])
+    gait = Gait(angles=(0, 1), speeds=(2, 3), step_s=np.pi / 4)
+    first, second = gait.actions(parameters, observations, 1)[0]  # phases pi / 2 and pi
+    np.testing.assert_allclose([first, second], [3 * (0.5 - 0.1) - 0.7 * 0.3, 3 * (0.0 - 0.2) - 0.7 * 0.4], atol=1e-6)
+
+
+def test_orbit_actions_match_a_hand_computation() -> None:
+    observations = np.array([[0.8, 0.0, 0.0, -1.0]], dtype=np.float32)  # at x = 8 m, y = 0, moving down at 5 m/s
+    parameters = np.array([[6.0, 4.0, 8.0, 0.5, 2.0, 0.03]])
+    orbit = Orbit(place=(0, 1), velocity=(2, 3), place_scale=0.1, velocity_scale=0.2)
+    # twice the semi-axis out, mean semi-axis 6: 0.5 * 1 * 6 = 3 m/s inwards, 6 m/s down
+    expected = [2 * (-3 - 0) - 0.03 * 25, 2 * (-6 + 5)]
+    np.testing.assert_allclose(orbit.actions(parameters, observations, 0)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["SwimmerVelocity", "BallCircle"])
+def test_the_policy_acts_like_the_controller_that_was_found(name: str) -> None:
+    task, recipe = get_task(name), replace(recipe_for(name), generations=2)
+    module = ActorCritic(
+        observation_space=gym.spaces.Box(-np.inf, np.inf, (task.obs_dim,)),
+        action_space=gym.spaces.Box(-1.0, 1.0, (task.act_dim,)),
+    )
+    warm_start(task, recipe, module, seed=1)
+    stepper, rng = VectorStepper(task, COPIES), np.random.default_rng((1, 0x57A7))
+    parameters = search_controller(stepper, recipe, rng)
+    observations, actions = demonstrate(stepper, recipe, parameters, np.random.default_rng(5))
+    stepper.close()
+    assert recipe.start is not None
+    assert not np.allclose(parameters, recipe.start.prior[0])
+    with torch.no_grad():
+        mine = module.policy(torch.from_numpy(observations)[None])[0][0].numpy()
+    assert np.square(mine - actions).mean() < 0.1 * actions.var()
