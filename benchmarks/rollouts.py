@@ -91,7 +91,7 @@ def summarise(rates: dict[str, list[Rate]]) -> dict[str, Any]:
     by_cpu = {
         name: median([r.cpu for r in many]) * (1 if name == "single" else cores()) for name, many in rates.items()
     }
-    rounds = {name: [rate._asdict() for rate in many] for name, many in rates.items()}
+    rounds = {name: [vars(rate) for rate in many] for name, many in rates.items()}
     return {"wall": _with_ratios(by_wall), "cpu": _with_ratios(by_cpu), "rounds": rounds}
 
 
