@@ -21,15 +21,18 @@ from prefine_ray.tracking import tracking_uri
 CONFIG = {
     "name": "mini",
     "tasks": ["BallRun", "HopperVelocity"],  # one of each simulator
+    "methods": ["prefine", "bc_all", "trac"],  # one that trains in two phases, one without a threshold
     "weights": [0, 5],
     "seeds": 2,
     "tuning_seeds": 1,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
     "finetune": {"steps": 20, "batch_size": 32, "log_every": 5, "checkpoint_every": 10},
+    "bc": {"steps": 20, "hidden": [32], "checkpoint_every": 10},
+    "trac": {"steps": 20, "bc_steps": 15, "batch_size": 8, "segment": 8, "hidden": [32], "checkpoint_every": 10},
     "evaluation": {"episodes": 3},
 }
-CELLS = 2 * 2 + 2 * 2 * (2 + 1)  # base cells and grid cells
+CELLS = 2 * 2 + 2 * (2 * (2 + 1) + 2 + 2)  # base cells; those of prefine, bc_all and trac
 
 
 def start(folder: Path, config: dict, *options: str) -> subprocess.Popen:
@@ -69,10 +72,11 @@ def test_sweep_leaves_rows_policies_tables_and_plots(finished):
     trials = pd.read_parquet(results / "trials.parquet")
     assert len(trials) == CELLS
     assert set(trials["status"]) == {"finished"}
-    assert len(list((results / "policies").glob("*.safetensors"))) == 12
+    assert len(list((results / "policies").glob("*.safetensors"))) == 20
     table = (results / "tables" / "summary.md").read_text()
     assert "BallRun" in table
     assert "HopperVelocity" in table
+    assert "TraC" in table
     assert "picked on tuning seeds" in table
     assert list((results / "plots").glob("*.png"))
     assert (results / "report.html").stat().st_size > 10_000
@@ -137,7 +141,7 @@ def test_counterfactual_actors_in_a_sweep(finished, tmp_path, mode):
     folder.mkdir()
     (folder.parent / "data").symlink_to(finished[0].parent / "data")
     finetune = {**CONFIG["finetune"], "counterfactuals": mode, "refresh_every": 10, "window_episodes": 3}
-    finish(start(folder, {**CONFIG, "tasks": ["BallRun"], "seeds": 1, "finetune": finetune}))
+    finish(start(folder, {**CONFIG, "methods": ["prefine"], "tasks": ["BallRun"], "seeds": 1, "finetune": finetune}))
     curves = pd.read_parquet(folder / "results" / "curves.parquet")
     assert set(curves["staleness"]) == {0.0, 5.0, 10.0, 15.0, 19.0}
     assert rows(folder).query("stage == 'finetuned'")["return"].notna().all()
@@ -148,6 +152,10 @@ def test_bad_inputs_are_one_clear_error(tmp_path):
         "finetune": ({"finetune": {"betta": 1}}, "Did you mean 'beta'?"),
         "task": ({"tasks": ["BalRun"]}, "Did you mean 'BallRun'?"),
         "base": ({"base": "nowhere.safetensors"}, "no such policy file"),
+        "preferences": (
+            {"tasks": ["BallRun"], "preferences": {"num_preferred": [10, 61]}},
+            "BallRun, threshold 20: 61 safe trajectories",
+        ),
     }
     for name, (change, message) in cases.items():
         folder = tmp_path / name
