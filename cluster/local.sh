@@ -6,7 +6,8 @@
 #   cluster/local.sh stop NODE                   # ends one node, as a lost host would
 #   cluster/local.sh down
 #
-# Variables: RAY_PORT (default 6399), RAY (default: ray), PREFINE_LOCAL_CLUSTER (its folder, default /tmp/prefine-local).
+# Variables: RAY_PORT (default 6399; the dashboard has the next one; 10002 to 19999 are the workers'), RAY (default: ray),
+# PREFINE_LOCAL_CLUSTER (its folder, default /tmp/prefine-local).
 set -euo pipefail
 
 dir=${PREFINE_LOCAL_CLUSTER:-/tmp/prefine-local}
@@ -21,7 +22,8 @@ up() {
     (umask 077 && "$ray" get-auth-token --generate >/dev/null 2>&1) # ~/.ray/auth_token, made when first needed
     unset RAY_ADDRESS
     start 1 "$cpus" "$([ "$nodes" = 1 ] && echo "$gpus" || echo 0)" \
-        --head --node-ip-address=127.0.0.1 --port="$port" --dashboard-host=127.0.0.1 --temp-dir="$dir"
+        --head --node-ip-address=127.0.0.1 --port="$port" --dashboard-host=127.0.0.1 --dashboard-port="$((port + 1))" \
+        --temp-dir="$dir"
     wait_for_nodes 1
     for node in $(seq 2 "$nodes"); do
         start "$node" "$cpus" "$([ "$node" = "$nodes" ] && echo "$gpus" || echo 0)" \
