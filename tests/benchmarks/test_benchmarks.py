@@ -33,12 +33,18 @@ def test_rollouts_of_ours(task: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert task in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("task", ["BallRun", "SwimmerVelocity"])
-def test_rollouts_of_peers(task: str, tmp_path: Path) -> None:
-    with_sb3 = ["dummy", "subproc"] if importlib.util.find_spec("stable_baselines3") else []
-    result = run_rollouts(tmp_path, task, "single", "plain", "rllib", *with_sb3)
+@pytest.mark.parametrize("task", ["BallRun", "CarGoal1"])
+def test_rollouts_of_a_plain_loop(task: str, tmp_path: Path) -> None:
+    result = run_rollouts(tmp_path, task, "single", "plain")
     assert min(result["steps_per_s"].values()) > 0
-    assert result["best_peer"] in ("plain", "rllib", *with_sb3)
+    assert result["best_peer"] == "plain"
+
+
+def test_rollouts_of_vector_peers(tmp_path: Path) -> None:
+    with_sb3 = ["dummy", "subproc"] if importlib.util.find_spec("stable_baselines3") else []
+    result = run_rollouts(tmp_path, "SwimmerVelocity", "rllib", *with_sb3)
+    assert min(result["steps_per_s"].values()) > 0
+    assert result["best_peer"] in ("rllib", *with_sb3)
 
 
 def test_the_ratios_are_of_the_medians() -> None:
