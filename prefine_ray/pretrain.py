@@ -289,11 +289,11 @@ def cost_limit(task: Task, first_cost: float, progress: float, last_limit: float
 def rising_limit(task: Task, progress: float, first_limit: float) -> float:
     """The limit on the episode cost at this share of phase 2, for recipes that sprint.
 
-    It stays at `first_limit` times the strictest threshold for two fifths, and rises from there geometrically to the
+    It stays at `first_limit` times the strictest threshold for a fifth, and rises from there geometrically to the
     data sets' `cost_max`.
     """
     lowest = first_limit * task.thresholds[0]
-    return float(lowest * (task.cost_max / lowest) ** np.clip((progress - 0.4) / 0.6, 0.0, 1.0))
+    return float(lowest * (task.cost_max / lowest) ** np.clip((progress - 0.2) / 0.8, 0.0, 1.0))
 
 
 @contextmanager

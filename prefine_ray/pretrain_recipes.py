@@ -91,12 +91,12 @@ def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: A
 
 
 RECIPES: dict[str, Recipe] = {
-    "CarRun": _slow(800_000, _run(1.5, (2, 3), 1.0, width=0.2), 200, reward_share=0.15, slope=1.0, last_limit=0.5),
+    "CarRun": _slow(500_000, _run(1.5, (2, 3), 1.0, width=0.2), 200, reward_share=0.15, slope=1.0, last_limit=0.5),
     "BallRun": Recipe(
-        1_000_000,
+        3_000_000,
         _run(2.5, (2, 3), 0.2),
         rollout_length=100,
-        reward_share=0.05,
+        reward_share=0.03,
         gae_lambda=1.0,
         cost_weight=0.5,
         cap_rate=0.02,

@@ -243,7 +243,7 @@ def test_the_cost_limit_falls_from_the_base_to_below_the_strictest_threshold() -
 
 def test_the_limit_of_a_sprint_stays_low_and_rises_to_the_largest_cost_of_the_data() -> None:
     limits = [rising_limit(TASK, share, 0.5) for share in np.linspace(0.0, 1.0, 50)]
-    assert limits[0] == rising_limit(TASK, 0.4, 0.5) == pytest.approx(5.0)
+    assert limits[0] == rising_limit(TASK, 0.2, 0.5) == pytest.approx(5.0)
     assert limits[-1] == pytest.approx(TASK.cost_max)
     assert all(a <= b for a, b in itertools.pairwise(limits))
 
