@@ -19,6 +19,7 @@ RAY_SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(16),
     "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_niceness": "0",
     "RAY_memory_monitor_refresh_ms": "0",  # what else runs on this machine is not ours to suffer for
 }
 MEMORY = ["--object-store-memory", "100000000"]
