@@ -86,8 +86,11 @@ def connect(address: str | None = None) -> bool:
     _check_address(address)
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # on a busy machine the default of 60 is too short
+    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}  # ten processes saved
+    settings: dict[str, Any] = {"runtime_env": {"env_vars": threads}, "logging_level": logging.WARNING, **own}
     try:
-        ray.init(address=address, runtime_env={"env_vars": threads}, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(address=address, log_to_driver=False, **settings)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if address == "local":
             raise

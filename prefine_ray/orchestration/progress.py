@@ -64,7 +64,7 @@ class SweepProgress(Callback):
         failed = (trial.last_result or {}).get("failed", 0)
         note = f", {failed} of them FAILED: {self._results.log_path(pack.name)}" if failed else ""
         self._bar.update(len(pack.cells))
-        self._bar.write(f"done: {pack.label}, {len(pack.cells)} cells{note}", file=sys.stderr)
+        self.say(f"done: {pack.label}, {len(pack.cells)} cells{note}")
         self._show_running(trials)
         self._tracker.update()
 
@@ -76,7 +76,7 @@ class SweepProgress(Callback):
             self._heartbeat.stop_sweep(full_message(self._results.root))
             return
         self._results.append_log(pack.name, f"lost, runs again\n{text}")
-        self._bar.write(f"lost: {pack.label}, runs again: {_last_line(text)}", file=sys.stderr)
+        self.say(f"lost: {pack.label}, runs again: {_last_line(text)}")
         self._show_running(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -87,12 +87,14 @@ class SweepProgress(Callback):
             self._heartbeat.stop_sweep(full_message(self._results.root))
             return
         self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
-        self._bar.write(
-            f"FAILED: {pack.label}: {_last_line(text)} ({self._results.log_path(pack.name)})", file=sys.stderr
-        )
+        self.say(f"FAILED: {pack.label}: {_last_line(text)} ({self._results.log_path(pack.name)})")
         self._bar.update(len(pack.cells))
         self._show_running(trials)
         self._tracker.update()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the progress line."""
+        self._bar.write(line, file=sys.stderr)
 
     def _show_running(self, trials: Sequence[Any]) -> None:
         packs = [(trial.config["pack"], trial.num_failures) for trial in trials if trial.status == "RUNNING"]

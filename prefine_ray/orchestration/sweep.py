@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 from ray import tune
+from ray.exceptions import RayError
 
 from prefine_ray.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.config import SweepConfig, dump_config
@@ -29,6 +31,7 @@ from prefine_ray.rollouts import RolloutUnit
 from prefine_ray.tracking import Tracker
 
 EXPERIMENT = "tune"  # folder in DIR/ray
+TUNE_STARTS = 5
 TRIAL_FAILURES = 5  # a trial whose process or node was lost is tried again this often, from its last checkpoint
 
 
@@ -95,7 +98,7 @@ def _run_cells(context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) ->
     tracker.start(dump_config(config))
     run_base_cells(context)
     with SweepProgress(results, cells, tracker, heartbeat) as progress:
-        _tune(context, make_packs(grid, results.finished_cells()), progress)
+        _run_packs(context, grid, progress)
     results.merge([cell.name for cell in cells])
     outcome = _outcome(results, cells)
     heartbeat.show("finished" if outcome.complete else "stopped")
@@ -178,6 +181,19 @@ def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, 
         save_policy(policy, context.results.policy_path(cell.name), policy.header)
     episodes = evaluate_cells(context, cells, policies, "finetuned")
     context.results.write_part(job.pack.name, {"curves": trained.curves, "episodes": episodes, "trials": trials})
+
+
+def _run_packs(context: SweepContext, grid: Sequence[Cell], progress: SweepProgress) -> None:
+    """Runs the unfinished packs with Tune, which ends itself when a trial's process is killed for lack of memory."""
+    handler = signal.getsignal(signal.SIGINT)
+    for start in range(1, TUNE_STARTS + 1):
+        try:
+            return _tune(context, make_packs(grid, context.results.finished_cells()), progress)
+        except RuntimeError as error:
+            signal.signal(signal.SIGINT, handler)  # Tune's stays after its error
+            if start == TUNE_STARTS or not isinstance(error.__cause__, RayError):
+                raise
+            progress.say(f"Ray Tune ended, starts again: {str(error).splitlines()[0]}")
 
 
 def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> None:

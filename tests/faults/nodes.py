@@ -15,7 +15,13 @@ from tests.faults import processes
 
 RAY = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--disable-usage-stats"]
 STARTED = "Ray runtime started"  # what `ray start` prints
-TOKEN = secrets.token_hex(16)
+RAY_SETTINGS = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(16),
+    "RAY_raylet_start_wait_time_s": "300",
+    "RAY_worker_niceness": "0",
+    "RAY_memory_monitor_refresh_ms": "0",  # what else runs on this machine is not ours to suffer for
+}
 MEMORY = ["--object-store-memory", "100000000"]
 PORTS = ["--min-worker-port", "0", "--max-worker-port", "0", "--dashboard-agent-listen-port", "0"]
 
@@ -30,7 +36,7 @@ def environment(**changes: str) -> dict[str, str]:
     """The environment of a user who has set no addresses, and the token of these clusters."""
     left_out = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
     kept = {key: value for key, value in os.environ.items() if key not in left_out}
-    return {**kept, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **changes}
+    return {**kept, **RAY_SETTINGS, **changes}
 
 
 @dataclass

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pandas as pd
+import pytest
 
 from tests.faults.sweeps import CONFIG, Sweep
 
@@ -18,6 +19,7 @@ def status(sweep: Sweep) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.timeout(3600)
 def test_a_grown_grid_runs_new_cells_only_and_a_diverged_cell_fails_alone(tmp_path):
     sweep = Sweep(tmp_path, tmp_path / "data", SMALL)
     try:
