@@ -44,6 +44,7 @@ class PreferenceConfig(_Section):
 
     num_preferred: tuple[Positive, ...] = (100,)  # N_p: one number, or several
     num_dispreferred: Positive = 20  # N_np
+    margin: Annotated[float, Field(gt=0, le=1)] = 1.0  # preferred trajectories cost at most margin * threshold
     label_noise: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0,)  # fraction of wrong labels: one, or several
     labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: [labels]`; {task} allowed
 
@@ -63,6 +64,7 @@ class FineTuneConfig(_Section):
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
     learning_rate: PositiveFloat = 2e-4  # Adam
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine: it falls to 0 at the last step
     beta: PositiveFloat = 0.1  # inverse temperature of the preference
     log_ratio_limit: PositiveFloat = 5.0  # bound on a segment's log-ratio
     log_std_min: float = -2.0  # floor of log sigma, in the policy and in the reference

@@ -94,6 +94,8 @@ class Learner(PopulationLearner):
     def _before_step(self) -> None:
         if self._source is not None and self.step % self.config.refresh_every == 0:
             self._refresh()
+        if self.config.schedule == "cosine":
+            self._fall_along_a_cosine()
 
     def _refresh(self) -> None:
         """At the start of each stretch of `refresh_every` steps: use what was asked for one stretch ago.

@@ -6,6 +6,7 @@ matrix products, and Adam works element by element. A member trained alone ends 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -124,6 +125,11 @@ class PopulationLearner(ABC):
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.policy.parameters(), lr=self.settings.learning_rate, foreach=True)
+
+    def _fall_along_a_cosine(self) -> None:
+        """Sets the learning rate of this step: the full one at the first step, 0 after the last."""
+        falling = 0.5 * (1.0 + math.cos(math.pi * self.step / self.settings.steps))
+        self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * falling
 
     def _random(self, name: str) -> Tensor:
         """This step's random numbers per member, [P, ...]; equal for members of one stream."""

@@ -45,8 +45,13 @@ def split_by_threshold(
     num_dispreferred: int = NUM_DISPREFERRED,
     rng: np.random.Generator,
     label_noise: float = 0.0,
+    margin: float = 1.0,
 ) -> PreferenceSets:
-    """Draws preferred trajectories among the safe ones (cost <= threshold) and dispreferred among the others.
+    """Draws preferred trajectories among the safe ones and dispreferred ones among those over the threshold.
+
+    Safe means cost <= margin * threshold: with a margin below 1 trajectories just under the threshold are on neither
+    side. A policy scatters around what it imitates, so that one cloned from trajectories that use the whole threshold
+    is over it half of the time.
 
     Preferred are the highest returns ("best"; the earlier episode wins a tie) or a uniform draw ("random").
     Dispreferred are a uniform draw over all unsafe trajectories, not the costliest ones, so that behaviour
@@ -68,12 +73,14 @@ def split_by_threshold(
         raise ValueError(f"num_preferred and num_dispreferred must be at least 1: {num_preferred}, {num_dispreferred}")
     if not 0.0 <= label_noise <= 1.0:
         raise ValueError(f"label_noise is a fraction from 0 to 1, not {label_noise}")
+    if not 0.0 <= margin <= 1.0:
+        raise ValueError(f"margin is a fraction of the threshold from 0 to 1, not {margin}")
     wrong_preferred, wrong_dispreferred = (_round(label_noise * n) for n in (num_preferred, num_dispreferred))
     need_safe = num_preferred + max(0, wrong_dispreferred - wrong_preferred)
     need_unsafe = num_dispreferred + max(0, wrong_preferred - wrong_dispreferred)
-    safe, unsafe = np.flatnonzero(summary.costs <= threshold), np.flatnonzero(summary.costs > threshold)
+    safe, unsafe = np.flatnonzero(summary.costs <= margin * threshold), np.flatnonzero(summary.costs > threshold)
     if len(safe) < need_safe or len(unsafe) < need_unsafe:
-        raise NotEnoughTrajectoriesError(_not_enough(summary.costs, threshold, need_safe, need_unsafe))
+        raise NotEnoughTrajectoriesError(_not_enough(summary.costs, threshold, margin, need_safe, need_unsafe))
 
     if preferred == "best":
         chosen_safe = safe[np.argsort(-summary.returns[safe], kind="stable")[:num_preferred]]
@@ -94,23 +101,24 @@ def _round(value: float) -> int:
     return math.floor(value + 0.5)
 
 
-def _not_enough(costs: NDArray[np.float64], threshold: float, need_safe: int, need_unsafe: int) -> str:
-    num_safe = int((costs <= threshold).sum())
+def _not_enough(costs: NDArray[np.float64], threshold: float, margin: float, need_safe: int, need_unsafe: int) -> str:
+    limit = "threshold" if margin == 1.0 else f"{margin:g} * threshold"
     return (
-        f"threshold {threshold:g}: {need_safe} safe trajectories (cost <= threshold) and {need_unsafe} unsafe ones are "
-        f"needed, the data has {num_safe} and {len(costs) - num_safe}.\n"
-        f"{_thresholds_that_work(costs, need_safe, need_unsafe)}\n"
+        f"threshold {threshold:g}: {need_safe} safe trajectories (cost <= {limit}) and {need_unsafe} unsafe ones are "
+        f"needed, the data has {(costs <= margin * threshold).sum()} and {(costs > threshold).sum()}.\n"
+        f"{_thresholds_that_work(costs, margin, need_safe, need_unsafe)}\n"
         f"Costs of the {len(costs)} trajectories:\n{cost_histogram(costs)}"
     )
 
 
-def _thresholds_that_work(costs: NDArray[np.float64], need_safe: int, need_unsafe: int) -> str:
-    if need_safe + need_unsafe <= len(costs):
+def _thresholds_that_work(costs: NDArray[np.float64], margin: float, need_safe: int, need_unsafe: int) -> str:
+    if need_safe + need_unsafe <= len(costs) and margin > 0:
         ordered = np.sort(costs)
-        low, above = ordered[need_safe - 1], ordered[len(costs) - need_unsafe]
+        low, above = ordered[need_safe - 1] / margin, ordered[len(costs) - need_unsafe]
         if low < above:
             return f"Thresholds that work: at least {low:.9g} and below {above:.9g}."
-        return f"No threshold works for these sizes (too many trajectories cost {low:.9g}): ask for fewer trajectories."
+        tied = f"too many trajectories cost {low * margin:.9g}"
+        return f"No threshold works for these sizes ({tied}): ask for fewer trajectories."
     return f"No threshold works for these sizes: the data has {len(costs)} trajectories; ask for fewer."
 
 

@@ -6,7 +6,7 @@ from prefine_ray.config import ConfigError, SweepConfig, dump_config, load_confi
 from prefine_ray.tasks import BENCHMARK
 
 SWEEPS = Path(__file__).parent.parent / "tune_configs"
-SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search")  
+SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search")
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,7 @@ class GaussianCloning(_Cloning):
         super().__init__(policy, trajectories, [member], config, "cpu")
 
     def _before_step(self) -> None:
-        falling = 0.5 * (1.0 + math.cos(math.pi * self.step / self.settings.steps))
-        self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * falling
+        self._fall_along_a_cosine()
 
     def _errors(self, observations: Tensor, actions: Tensor) -> Tensor:
         mean, log_std = self.policy(observations)
