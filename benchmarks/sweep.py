@@ -28,11 +28,11 @@ import yaml
 
 from benchmarks.measure import cores, machine, markdown_table, use_one_thread_per_process
 from benchmarks.process_tree import Usage, run_watched
-from prefine_ray.base import clone_base, clone_name
+from prefine_ray.base import base_policy, clone_base, clone_name
 from prefine_ray.baselines.bc import CloneConfig
 from prefine_ray.cells import TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
-from prefine_ray.config import SweepConfig, dump_config, load_config
+from prefine_ray.config import CLONED_BASES, SweepConfig, dump_config, load_config
 from prefine_ray.evaluation import evaluate, evaluation_seeds
 from prefine_ray.files import file_digest
 from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
@@ -74,8 +74,8 @@ class Work:
         for name in self._config.tasks:
             with self._counted("collect"):
                 data, digest = self._collect(name)
-            with self._counted("clone"):
-                base = self._clone(name, data, digest)
+            with self._counted("base policy"):
+                base = self._base(name, data, digest)
             inputs = {name: TaskInputs(str(data), digest, str(base), file_digest(base))}
             config = self._config.model_copy(update={"tasks": (name,)})
             self._evaluate_base(config, inputs)
@@ -94,10 +94,12 @@ class Work:
         write_dsrl(path, assemble(task, config, parts, len(chosen)), {"task": name, "recipe": digest})
         return path, digest
 
-    def _clone(self, name: str, data: Path, digest: str) -> Path:
-        task, config = get_task(name), CloneConfig()
-        path = self._directory / clone_name(task, digest, self._config.seed, config, self._config.base)
-        policy, header = clone_base(task, data, self._config.seed, config, self._config.base)
+    def _base(self, name: str, data: Path, digest: str) -> Path:
+        task, config, choice = get_task(name), CloneConfig(), self._config.base
+        if choice not in CLONED_BASES:
+            return base_policy(task, choice)
+        path = self._directory / clone_name(task, digest, self._config.seed, config, choice)
+        policy, header = clone_base(task, data, self._config.seed, config, choice)
         save_policy(policy, path, header)
         return path
 

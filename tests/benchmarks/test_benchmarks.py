@@ -88,6 +88,7 @@ def test_the_plain_learners_learn(method: str) -> None:
 def test_the_work_of_a_sweep(tmp_path: Path) -> None:
     changes = {
         "tasks": ["BallRun"],
+        "base": "zoo",
         "weights": [0],
         "seeds": 1,
         "data": {"episodes": 60},
@@ -97,7 +98,7 @@ def test_the_work_of_a_sweep(tmp_path: Path) -> None:
     }
     work = sweep.Work(sweep.configs()["quick"](changes), tmp_path)
     work.run()
-    assert set(work.cpu_s) == {"collect", "clone", "evaluate", "train"}
+    assert set(work.cpu_s) == {"collect", "base policy", "evaluate", "train"}
     assert min(work.cpu_s.values()) > 0
 
 
