@@ -43,7 +43,7 @@ def join(environment: dict[str, str], **changes: str) -> subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -48,7 +48,8 @@ class TeamServer:
 
     def start(self) -> None:
         places = [str(self._uri_file), str(self._folder / "artifacts"), "127.0.0.1", str(self._port)]
-        environment = {**os.environ, "PYTHON": sys.executable, "MLFLOW_WORKERS": "2"}
+        workers = "2" if HAS_POSTGRES else "1"  # sqlite locks out a second writer
+        environment = {**os.environ, "PYTHON": sys.executable, "MLFLOW_WORKERS": workers}
         with open(self._folder / "server.log", "a") as log:
             self._process = subprocess.Popen(
                 [str(SCRIPTS / "server.sh"), *places], stdout=log, stderr=log, env=environment, start_new_session=True
