@@ -141,16 +141,22 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     return cells
 
 
-def make_packs(cells: Iterable[Cell], finished: set[str]) -> list[Pack]:
+def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = None) -> list[Pack]:
     """Groups the unfinished cells by (task, method, preferred, threshold).
 
-    All weights, seeds, numbers of preferred trajectories and label noises of a group train together.
+    All weights, seeds, numbers of preferred trajectories and label noises of a group train together, at most
+    `most` at once.
     """
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.name not in finished:
             groups.setdefault((cell.task, cell.method, cell.preferred, repr(cell.threshold)), []).append(cell)
-    return [Pack(digest([cell.name for cell in group]), tuple(group)) for group in groups.values()]
+    parts = [
+        group[first : first + (most or len(group))]
+        for group in groups.values()
+        for first in range(0, len(group), most or len(group))
+    ]
+    return [Pack(digest([cell.name for cell in part]), tuple(part)) for part in parts]
 
 
 _IN_PREFERENCES = ("num_preferred", "label_noise")  # axes that stand among the preferences in the hash

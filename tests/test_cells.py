@@ -144,3 +144,11 @@ def test_one_number_and_a_list_of_one_name_the_same_cells():
     assert names(config(preferences={"num_preferred": 9})) == names(config(preferences={"num_preferred": [9]}))
     grown = names(config(preferences={"num_preferred": [9, 20]}))
     assert names(config(preferences={"num_preferred": 9})) < grown
+
+
+def test_a_limit_splits_packs_and_keeps_every_cell_once():
+    cells = make_cells(config(weights=[1, 5], seeds=3), INPUTS)
+    packs = make_packs(cells, set(), most=4)
+    assert [len(pack.cells) for pack in packs] == [4, 4, 1]
+    assert [cell for pack in packs for cell in pack.cells] == cells
+    assert len({pack.name for pack in packs}) == 3

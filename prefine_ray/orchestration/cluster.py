@@ -27,6 +27,7 @@ WORKER_CPUS = 0.95  # a Train worker on a CPU; room for the functions of the tri
 GPU_WORKER_CPUS = 0.5  # a Train worker with a GPU, or a part of one
 
 _CONNECT_S = 20.0
+_STARTS = 5
 ROLE_LABEL = "prefine-role"  # a node label: `ray start --labels prefine-role=rollout` (or learner)
 
 
@@ -86,16 +87,26 @@ def connect(address: str | None = None) -> bool:
     _check_address(address)
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # on a busy machine the default of 60 is too short
     own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}  # ten processes saved
     settings: dict[str, Any] = {"runtime_env": {"env_vars": threads}, "logging_level": logging.WARNING, **own}
     try:
-        ray.init(address=address, log_to_driver=False, **settings)
+        _init(address=address, log_to_driver=False, **settings)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         if address == "local":
             raise
         raise _no_cluster(address, error) from error
     return address != "local"
+
+
+def _init(**settings: Any) -> None:
+    """`ray.init`, again where a busy machine needs longer than the 30 s that Ray gives its node to start."""
+    for start in range(1, _STARTS + 1):
+        try:
+            ray.init(**settings)
+            return
+        except Exception as error:  # Ray raises no narrower one
+            if start == _STARTS or "timed out during startup" not in str(error):
+                raise
 
 
 def _check_address(address: str) -> None:

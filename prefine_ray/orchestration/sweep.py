@@ -188,7 +188,8 @@ def _run_packs(context: SweepContext, grid: Sequence[Cell], progress: SweepProgr
     handler = signal.getsignal(signal.SIGINT)
     for start in range(1, TUNE_STARTS + 1):
         try:
-            return _tune(context, make_packs(grid, context.results.finished_cells()), progress)
+            packs = make_packs(grid, context.results.finished_cells(), context.config.resources.max_population)
+            return _tune(context, packs, progress)
         except RuntimeError as error:
             signal.signal(signal.SIGINT, handler)  # Tune's stays after its error
             if start == TUNE_STARTS or not isinstance(error.__cause__, RayError):
