@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
 
 test-faults: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m pytest -m faults tests/faults tests/cluster
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ set -euo pipefail
 dir=${PREFINE_LOCAL_CLUSTER:-/tmp/prefine-local}
 port=${RAY_PORT:-6399}
 ray=${RAY:-ray}
-export RAY_AUTH_MODE=token RAY_raylet_start_wait_time_s=150 # the nodes share the cores: allow for slow starts
+export RAY_AUTH_MODE=token
 
 up() {
     local nodes=$1 cpus=$2 gpus=$3 node
@@ -24,12 +24,12 @@ up() {
     start 1 "$cpus" "$([ "$nodes" = 1 ] && echo "$gpus" || echo 0)" \
         --head --node-ip-address=127.0.0.1 --port="$port" --dashboard-host=127.0.0.1 --dashboard-port="$((port + 1))" \
         --temp-dir="$dir"
-    wait_for_nodes 1
+    wait_for 1
     for node in $(seq 2 "$nodes"); do
         start "$node" "$cpus" "$([ "$node" = "$nodes" ] && echo "$gpus" || echo 0)" \
             --address="127.0.0.1:$port" --node-ip-address=127.0.0.1
     done
-    wait_for_nodes "$nodes"
+    for node in $(seq 2 "$nodes"); do wait_for "$node"; done
     echo "$nodes nodes are up:"
     echo "export RAY_ADDRESS=127.0.0.1:$port RAY_AUTH_MODE=token"
 }
@@ -42,20 +42,20 @@ start() { # NODE CPUS GPUS OPTIONS of ray start
     echo "$node $!" >>"$dir/pids"
 }
 
-wait_for_nodes() {
-    local count=0 node pid
+wait_for() { # NODE
+    local log=$dir/node$1.log
     SECONDS=0
-    while [ "$SECONDS" -lt 180 ]; do
-        while read -r node pid; do
-            kill -0 "$pid" 2>/dev/null || { echo "error: node $node ended; see $dir/node$node.log" >&2 && exit 1; }
-        done <"$dir/pids"
-        count=$("$ray" status --address="127.0.0.1:$port" 2>/dev/null | sed -n '/^Active/,/^Pending/p' | grep -c node_ || true)
-        [ "$count" -lt "$1" ] || return 0
-        sleep 1
+    until grep -q "Ray runtime started" "$log" 2>/dev/null; do
+        if [ "$SECONDS" -gt 180 ] || ! kill -0 "$(pid_of "$1")" 2>/dev/null; then
+            tail -n 3 "$log" >&2
+            echo "error: node $1 did not start; see $log" >&2
+            exit 1
+        fi
+        sleep 0.5
     done
-    echo "error: after $SECONDS s $count of $1 nodes are up; see $dir/node*.log" >&2
-    exit 1
 }
+
+pid_of() { sed -n "s/^$1 //p" "$dir/pids"; }
 
 stop() { # PIDs of `ray start --block`, which ends its node when it is ended
     local pid
@@ -78,7 +78,7 @@ down() {
 
 case "${1:-}" in
     up) up "${2:-4}" "${3:-1}" "${4:-0}" ;;
-    stop) stop "$(sed -n "s/^${2:?which node?} //p" "$dir/pids")" ;;
+    stop) : "${2:?which node?}" && stop "$(pid_of "$2")" ;;
     down) down ;;
     *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
