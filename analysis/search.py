@@ -143,6 +143,16 @@ def _cells(row: pd.Series, keys: Sequence[str]) -> list[str]:
     return [*values, str(int(row["steps"])), *scores, f"{row['violation_rate']:.0%}", ", ".join(marks)]
 
 
+def best_line(trials: pd.DataFrame) -> str:
+    """The chosen trial and its scores in words."""
+    if not trials["chosen"].any():
+        return "no trial has ended well"
+    row = trials[trials["chosen"]].iloc[0]
+    kind = "best safe trial" if row["safe"] else "no trial is safe; the one of the least cost"
+    scores = f"normalised reward {row['normalized_reward']:.2f}, normalised cost {row['normalized_cost']:.2f}"
+    return f"{kind}: {int(row['number'])}, {scores}"
+
+
 def best_snippet(trials: pd.DataFrame, config: SearchConfig) -> str:
     """YAML of the chosen trial's weight and `finetune` section, to paste into a sweep's configuration."""
     row = trials[trials["chosen"]].iloc[0]
@@ -152,12 +162,8 @@ def best_snippet(trials: pd.DataFrame, config: SearchConfig) -> str:
             kind = type(finetune[key])
             finetune[key] = kind(row[key])
     finetune["steps"] = int(row["steps"])
-    safe = "the best safe trial" if row["safe"] else "no trial was safe; the one of the least cost"
-    head = (
-        f"# {config.name}, trial {int(row['number'])}: {safe} on the tuning episodes of {config.tasks[0]},\n"
-        f"# cost threshold {_threshold(config):g} (normalised reward {row['normalized_reward']:.2f}, normalised cost "
-        f"{row['normalized_cost']:.2f}).\n"
-    )
+    where = f"{config.tasks[0]}, cost threshold {_threshold(config):g}"
+    head = f"# {config.name} on {where}, tuning episodes:\n# {best_line(trials)}\n"
     return head + yaml.safe_dump({"weights": [float(row[WEIGHT])], "finetune": finetune}, sort_keys=False)
 
 

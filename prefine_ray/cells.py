@@ -67,6 +67,10 @@ class Pack:
     name: str
     cells: tuple[Cell, ...]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Pack:
+        """Itself, for it does not change: Ray Tune copies the whole grid for every trial that it makes."""
+        return self
+
     @property
     def task(self) -> str:
         """The task of all cells."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prefine_ray import commands
+from prefine_ray import commands, search_commands
 
 INTERRUPTED = 130
 
@@ -201,7 +201,7 @@ def _add_sweep_commands(add: _Commands) -> None:
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
     parser = add(
         "search",
-        commands.search,
+        search_commands.search,
         "search hyperparameters on one task with Optuna; trials that have ended are not run again",
         "prefine search tune_configs/search.yaml --results results/search",
     )

@@ -245,7 +245,7 @@ def sweep(options: Options) -> int:
         resources = config.resources.model_copy(update={"rollout_actors": options.actors})
         config = config.model_copy(update={"resources": resources})
     root = options.results or Path("results") / config.name
-    _check_folders(root, options.data_dir)
+    check_folders(root, options.data_dir)
     if options.resume and not ResultsDir(root).config_path.exists():
         raise ConfigError(f"{root}: nothing to resume; there is no config.yaml of an earlier run")
     tracker = Tracker(ResultsDir(root), config.name)
@@ -269,7 +269,12 @@ def sweep(options: Options) -> int:
     return 1 if outcome.failed else 0
 
 
-def _check_folders(*folders: Path) -> None:
+def check_folders(*folders: Path) -> None:
+    """Refuses addresses of object stores.
+
+    Raises:
+        ConfigError: one is an address and no folder.
+    """
     from prefine_ray.config import ConfigError
 
     for folder in folders:
@@ -277,53 +282,13 @@ def _check_folders(*folders: Path) -> None:
             raise ConfigError(f"{folder}: results and data go to a folder; on a cluster, one that all nodes mount")
 
 
-def search(options: Options) -> int:
-    """Runs a hyperparameter search; 0 when every trial ended, 1 when some failed, 130 when it was interrupted."""
-    from prefine_ray.config import ConfigError
-    from prefine_ray.orchestration import cluster
-    from prefine_ray.orchestration.search import run_search
-    from prefine_ray.results import ResultsDir
-    from prefine_ray.search_config import load_search_config
-    from prefine_ray.tracking import Tracker
-
-    config = load_search_config(options.config, {"tasks": (options.task,)} if options.task else None)
-    if options.trials:
-        config = config.model_copy(update={"search": config.search.model_copy(update={"trials": options.trials})})
-    results = ResultsDir(options.results or Path("results") / config.name)
-    if options.resume and not results.config_path.exists():
-        raise ConfigError(f"{results.root}: nothing to resume; there is no config.yaml of an earlier run")
-    if options.retry_failed:
-        print(f"{results.forget_failed()} failed cells will run again")
-    cluster.connect(options.address)
-    tracker = Tracker(results, config.name)
-    outcome = run_search(config, results.root, options.data_dir, tracker)
-    if not outcome.complete:
-        tracker.finish("KILLED")
-        print(f"Interrupted: {outcome.finished} of {outcome.total} trials have ended; they are in {results.root}.")
-        print(f"Go on with: prefine search {options.config} --results {results.root} --resume")
-        return 130
-    _show_search_report(results.root)
-    tracker.finish("FINISHED")
-    print(f"\n{outcome.finished} trials ended, {outcome.failed} of them failed. MLflow: prefine ui {results.root}")
-    return 1 if outcome.failed else 0
-
-
-def _show_search_report(root: Path) -> None:
-    from analysis.search import report_search
-    from prefine_ray.results import ResultsDir
-    from prefine_ray.search_config import load_search_config
-
-    paths, text = report_search(root, load_search_config(ResultsDir(root).config_path))
-    plots = ", ".join(str(path) for path in paths.plots)
-    print(f"{text}\nTable: {paths.markdown}\nPlots: {plots}\nBest:  {paths.best}")
-
-
 def report(options: Options) -> None:
     """Makes tables and plots again."""
+    from prefine_ray.search_commands import show_search_report
     from prefine_ray.search_config import is_search
 
     if is_search(options.results[0]):
-        return _show_search_report(options.results[0])
+        return show_search_report(options.results[0])
     return _show_report(options.results, options.output)
 
 
@@ -338,10 +303,13 @@ def _show_report(folders: list[Path], output: Path | None = None) -> None:
 
 
 def status(options: Options) -> None:
-    """Prints how far a sweep is."""
+    """Prints how far a sweep or a search is."""
+    from prefine_ray.search_commands import search_status_text
+    from prefine_ray.search_config import is_search
     from prefine_ray.status import status_text
 
-    print(status_text(options.results))
+    text = search_status_text if is_search(options.results) else status_text
+    print(text(options.results))
 
 
 def sync(options: Options) -> int:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from prefine_ray.files import atomic_path, write_text
 
@@ -148,12 +149,11 @@ class ResultsDir:
     def read_part(self, kind: str, name: str) -> pd.DataFrame:
         """The rows of one pack; empty where it has none."""
         path = self._part(kind, name)
-        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+        return _read(path) if path.exists() else pd.DataFrame()
 
     def finished_cells(self) -> set[str]:
         """Names of the cells whose results are complete on disk (failed ones too, with their reason)."""
-        trials = self._read_parts("trials")
-        return set() if trials.empty else set(trials["cell"])
+        return {cell for path in self._part_paths("trials") for cell in _read(path, ["cell"])["cell"]}
 
     def forget_failed(self) -> int:
         """Forgets the cells recorded as failed so that they run again; returns their number."""
@@ -170,18 +170,22 @@ class ResultsDir:
 
     def read(self, kind: str, cells: Collection[str] | None = None) -> pd.DataFrame:
         """All rows of a kind in a fixed order, of these cells only if given; each cell once."""
+        finished = self.finished_cells()
+        return self._read_cells(kind, finished if cells is None else finished & set(cells))
+
+    def _read_cells(self, kind: str, cells: Collection[str]) -> pd.DataFrame:
         rows = self._read_parts(kind)
         if rows.empty:
             return rows
-        keep = self.finished_cells() if cells is None else self.finished_cells() & set(cells)
-        rows = rows[rows["cell"].isin(keep)]
+        rows = rows[rows["cell"].isin(cells)]
         keys = [name for name in (*_ORDER, "stage", "step", "episode") if name in rows]
         return rows.sort_values(keys, kind="stable").drop_duplicates(keys).reset_index(drop=True)
 
     def merge(self, cells: Collection[str]) -> None:
         """Writes DIR/<kind>.parquet from the parts, for the cells of the present grid."""
+        finished = self.finished_cells() & set(cells)
         for kind in KINDS:
-            rows = self.read(kind, cells)
+            rows = self._read_cells(kind, finished)
             if not rows.empty:
                 with self._storage(), atomic_path(self.root / f"{kind}.parquet") as temporary:
                     rows.to_parquet(temporary, index=False)
@@ -210,6 +214,12 @@ class ResultsDir:
         return sorted((self.root / "parts" / kind).glob("[!.]*.parquet"))
 
     def _read_parts(self, kind: str) -> pd.DataFrame:
-        frames = [pd.read_parquet(path) for path in self._part_paths(kind)]
+        frames = [_read(path) for path in self._part_paths(kind)]
         frames = [frame for frame in frames if not frame.empty]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A small parquet file: without Arrow's threads and data set layer this takes a quarter of pandas' time."""
+    with pq.ParquetFile(path) as file:
+        return file.read(columns, use_threads=False).to_pandas(use_threads=False)

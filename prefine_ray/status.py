@@ -30,13 +30,11 @@ def status_text(root: Path) -> str:
     config = load_config(results.config_path)
     state, grid = read_state(root), results.read_grid()
     if grid.empty:
-        return "\n".join(
-            [f"{config.name} in {root}", _driver_line(state), "no cells yet: data and base policies first"]
-        )
+        return "\n".join([f"{config.name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
     trials = results.read("trials", set(grid["cell"]))
     counts = _counts(grid, trials, _running(root, state))
     sections = [
-        [f"{config.name} in {root}", _driver_line(state), _pace(root, state, counts)],
+        [f"{config.name} in {root}", driver_line(state), _pace(root, state, counts)],
         [_table(counts)],
         _running_lines(state),
         _best_lines(results, grid),
@@ -65,7 +63,8 @@ def _running(root: Path, state: SweepState | None) -> dict[str, int]:
     return counts
 
 
-def _driver_line(state: SweepState | None) -> str:
+def driver_line(state: SweepState | None) -> str:
+    """Where the driver is and what it does."""
     if state is None:
         return "no run has begun"
     where = f"process {state.pid} on {state.host}"

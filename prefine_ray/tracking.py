@@ -56,6 +56,7 @@ _SETTINGS = {
 }
 _ATTEMPTS = 2
 _PAUSE_S = 60.0
+_EVERY_S = 5.0  # between two updates
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,14 @@ class Tracker:
         self.sync()
 
     def update(self) -> None:
-        """Sends what is new while a sweep runs. A server that failed is left alone for a minute: one that does not
-        answer at all takes half a minute per try, which would hold every trial up.
+        """Sends what is new while a sweep runs, at most every few seconds: looking takes longer the larger the sweep.
+
+        A server that failed is left alone for a minute: one that does not answer at all takes half a minute per try,
+        which would hold every trial up.
         """
         if time.monotonic() >= self._resting_until:
             self.sync()
+            self._resting_until = max(self._resting_until, time.monotonic() + _EVERY_S)
 
     def sync(self) -> SyncReport:
         """Sends everything that the results folder has and MLflow lacks; cheap when that is nothing."""

@@ -71,23 +71,23 @@ class SweepProgress(Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process or node of a pack was lost: it runs again, from its last checkpoint."""
         pack: Pack = trial.config["pack"]
-        text = _latest_error(trial)
+        text = latest_error(trial)
         if is_full(text):
             self._heartbeat.stop_sweep(full_message(self._results.root))
             return
         self._results.append_log(pack.name, f"lost, runs again\n{text}")
-        self.say(f"lost: {pack.label}, runs again: {_last_line(text)}")
+        self.say(f"lost: {pack.label}, runs again: {last_line(text)}")
         self._show_running(trials)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack was lost too often: record its cells as failed, with the reason."""
         pack: Pack = trial.config["pack"]
-        text = _latest_error(trial)
+        text = latest_error(trial)
         if is_full(text):
             self._heartbeat.stop_sweep(full_message(self._results.root))
             return
         self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
-        self.say(f"FAILED: {pack.label}: {_last_line(text)} ({self._results.log_path(pack.name)})")
+        self.say(f"FAILED: {pack.label}: {last_line(text)} ({self._results.log_path(pack.name)})")
         self._bar.update(len(pack.cells))
         self._show_running(trials)
         self._tracker.update()
@@ -106,12 +106,13 @@ class SweepProgress(Callback):
         self._heartbeat.show("running", running)
 
 
-def _latest_error(trial: Any) -> str:
+def latest_error(trial: Any) -> str:
     """The traceback of a trial's latest failure; Tune appends each to one file."""
     file = Path(trial.error_file) if trial.error_file else None
     text = file.read_text() if file is not None and file.exists() else ""
     return text.rpartition("Failure # ")[2].strip() or "unknown error"
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line of an error, which says what it was."""
     return text.strip().splitlines()[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,14 +22,18 @@ from ray.tune.search.optuna import OptunaSearch
 from tqdm import tqdm
 
 from prefine_ray.config import FineTuneConfig, dump_config
+from prefine_ray.heartbeat import Heartbeat, RunningPack
 from prefine_ray.job import FineTuneJob, check_inputs, policy_header, trial_rows
 from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import TRIAL_CPUS, plan_resources
+from prefine_ray.orchestration.failures import full_text, is_transient
+from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
+from prefine_ray.orchestration.progress import last_line, latest_error
 from prefine_ray.orchestration.sweep import TRIAL_FAILURES, SweepContext, evaluate_cells
 from prefine_ray.orchestration.training import TrainedPack, train_pack
 from prefine_ray.policy import GaussianPolicy
-from prefine_ray.results import ResultsDir
+from prefine_ray.results import ResultsDir, full_message, is_full
 from prefine_ray.search_config import Range, SearchConfig, Values
 from prefine_ray.search_trials import (
     Outcome,
@@ -72,9 +77,23 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     Raises:
         PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError: before
             any trial runs.
-        ClusterError: the cluster is too small.
+        ClusterError: the cluster is too small, or a node lacks the data.
+        StorageError: the disk is full.
+        FolderInUseError: another sweep or search works in the folder.
     """
     results = ResultsDir(root)
+    with results.lock(), Heartbeat(root) as heartbeat:
+        context = _prepare(config, results, data_directory)
+        tracker.start(dump_config(config))
+        searcher = RoundSearch(config, partial(make_trial, config, inputs=context.inputs), results)
+        with SearchProgress(searcher, results, tracker, heartbeat) as progress:
+            _tune(context, searcher, progress)
+        outcome = searcher.outcome()
+        heartbeat.show("finished" if outcome.complete else "stopped")
+        return outcome
+
+
+def _prepare(config: SearchConfig, results: ResultsDir, data_directory: Path) -> SweepContext:
     results.write_config(dump_config(config))
     modes = config.search.space.get("counterfactuals", (config.finetune.counterfactuals,))
     plan = plan_resources(config.resources, counterfactual_actors=set(modes) != {"learner"})
@@ -83,12 +102,8 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     actors = start_rollout_actors(plan)
     inputs = prepare(config, data_directory, actors)
     check_inputs(config, inputs)
-    context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
-    tracker.start(dump_config(config))
-    searcher = RoundSearch(config, partial(make_trial, config, inputs=inputs), results)
-    with SearchProgress(config, results, searcher, tracker) as progress:
-        _tune(context, searcher, progress)
-    return searcher.outcome()
+    check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
+    return SweepContext(config, inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
 
 
 class RoundSearch(OptunaSearch):
@@ -211,29 +226,53 @@ class TuningWatch:
 
 
 def run_trial(config: dict[str, Any], context: SweepContext) -> None:
-    """One Tune trial: fine-tune its pack, look at it on tuning episodes, write its rows, then report."""
+    """One Tune trial: fine-tune its pack, look at it on tuning episodes, write its rows, then report.
+
+    As in a sweep, an error that would come again is recorded and the trial ends well.
+    """
     search = context.config
     assert isinstance(search, SearchConfig)
-    trial = make_trial(search, config["values"], context.inputs)
-    job = FineTuneJob(trial.pack, context.inputs[trial.pack.task], trial.config)
+    number, trial = config["number"], make_trial(search, config["values"], context.inputs)
     needed = {int(step): score for step, score in config["cutoffs"].items()}
-    watch = TuningWatch(replace(context, config=trial.config), job, rungs(search), needed)
+    try:
+        _train_and_look(number, trial, needed, context, rungs(search))
+    except Exception as error:
+        if is_transient(error):
+            raise
+        _write_failure(context.results, number, trial, full_text(error))
+    outcome = read_outcome(context.results, trial.pack)
+    assert outcome is not None
+    tune.report(dict(zip(("reward", "cost"), outcome.last, strict=True)) if outcome.scores else {"failed": True})
+    shutil.rmtree(Path(context.train_storage) / trial.pack.name, ignore_errors=True)
+
+
+def _train_and_look(
+    number: int, trial: SearchTrial, needed: dict[int, float], context: SweepContext, steps: tuple[int, ...]
+) -> None:
+    job = FineTuneJob(trial.pack, context.inputs[trial.pack.task], trial.config)
+    watch = TuningWatch(replace(context, config=trial.config), job, steps, needed)
     trained = train_pack(job, context.plan, context.train_storage, watch)
     if trained.watched.empty or trained.step > trained.watched["step"].max():
         last = watch.look(trained.policies, trained.step)
         trained = replace(trained, watched=pd.concat([trained.watched, last], ignore_index=True))
-    write_trial(context.results, config["number"], trial, job, trained)
-    outcome = read_outcome(context.results, trial.pack)
-    assert outcome is not None
-    tune.report(dict(zip(("reward", "cost"), outcome.last, strict=True)))
-    shutil.rmtree(Path(context.train_storage) / trial.pack.name, ignore_errors=True)
+    write_trial(context.results, number, trial, job, trained)
+
+
+def _write_failure(results: ResultsDir, number: int, trial: SearchTrial, error: str) -> None:
+    results.write_failure(
+        trial.pack.name, [{**cell.identity, **_asked(number, trial)} for cell in trial.pack.cells], error
+    )
+
+
+def _asked(number: int, trial: SearchTrial) -> dict[str, Any]:
+    """The columns that tell a trial in its rows."""
+    return {"number": number, **{f"search.{key}": value for key, value in trial.values.items()}}
 
 
 def write_trial(results: ResultsDir, number: int, trial: SearchTrial, job: FineTuneJob, trained: TrainedPack) -> None:
     """Puts a trial on disk: one row per cell with the searched values, its curves, its episodes at every rung."""
     rows = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
-    asked = {f"search.{key}": value for key, value in trial.values.items()}
-    rows = rows.assign(number=number, steps=trained.step, **asked)
+    rows = rows.assign(steps=trained.step, **_asked(number, trial))
     episodes = trained.watched.assign(
         stage=["finetuned" if step == trained.step else "rung" for step in trained.watched["step"]]
     )
@@ -263,12 +302,17 @@ def _tune(context: SweepContext, searcher: RoundSearch, progress: SearchProgress
 
 
 class SearchProgress(tune.Callback):
-    """A progress line with the time left, a line per trial, failures on disk, MLflow."""
+    """The time left, a line per trial, failures on disk, the state for `prefine status`, MLflow."""
 
-    def __init__(self, config: SearchConfig, results: ResultsDir, searcher: RoundSearch, tracker: Tracker):
-        self._config, self._results, self._searcher, self._tracker = config, results, searcher, tracker
-        self._bar = tqdm(desc="search", total=config.search.trials, unit="trial", mininterval=0, dynamic_ncols=True)
-        self._known = 0
+    def __init__(self, searcher: RoundSearch, results: ResultsDir, tracker: Tracker, heartbeat: Heartbeat):
+        self._searcher, self._results, self._tracker, self._heartbeat = searcher, results, tracker, heartbeat
+        total = searcher.config.search.trials
+        self._bar = tqdm(desc="search", total=total, unit="trial", mininterval=0, dynamic_ncols=True)
+        self._passed_over = 0  # trials that were on disk
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps its callbacks for a restore, and a run that goes on makes a new one."""
+        return {}
 
     def __enter__(self) -> SearchProgress:
         return self
@@ -280,38 +324,64 @@ class SearchProgress(tune.Callback):
         self._tracker.sync()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Trials that were on disk have been passed over: they count, but not for the estimate."""
-        stored = trial.config["number"] + 1 - len(trials) - self._known
-        if stored > 0:
-            self._known += stored
-            self._bar.initial += stored
-            self._bar.update(stored)
+        """Trials that were on disk count, but not for the estimate of the time left."""
+        stored = max(one.config["number"] for one in trials) + 1 - len(trials) - self._passed_over
+        self._passed_over += stored
+        self._bar.initial += stored
+        self._bar.update(stored)
+        self._show_running(trials)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial is on disk."""
-        outcome = read_outcome(self._results, self._searcher.trials[trial.config["number"]].pack)
+        pack = self._searcher.trials[trial.config["number"]].pack
+        outcome = read_outcome(self._results, pack)
         assert outcome is not None
-        self._say(trial, "diverged" if outcome.failed else _summary(outcome, self._config.finetune.steps))
+        self._say(trial, f"FAILED: {self._results.log_path(pack.name)}" if outcome.failed else _summary(outcome))
+        self._show_running(trials)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The process or node of a trial was lost: it runs again, from its last checkpoint."""
+        text = latest_error(trial)
+        if is_full(text):
+            return self._heartbeat.stop_sweep(full_message(self._results.root))
+        self._results.append_log(self._searcher.trials[trial.config["number"]].pack.name, f"lost, runs again\n{text}")
+        self._bar.write(f"lost: trial {trial.config['number']}, runs again: {last_line(text)}", file=sys.stderr)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial failed for good: record its cells as failed, with the reason."""
-        reason = str(trial.get_error() or trial.get_pickled_error() or "unknown error")
-        known = self._searcher.trials[trial.config["number"]]
-        asked = {f"search.{key}": value for key, value in known.values.items()}
-        identity = {"status": "failed", "error": reason, "number": trial.config["number"], **asked}
-        self._results.write_part(
-            known.pack.name, {"trials": pd.DataFrame([{**cell.identity, **identity} for cell in known.pack.cells])}
-        )
-        self._say(trial, f"FAILED: {reason.strip().splitlines()[-1]}")
+        """A trial was lost too often: record its cells as failed, with the reason."""
+        number, text = trial.config["number"], latest_error(trial)
+        if is_full(text):
+            return self._heartbeat.stop_sweep(full_message(self._results.root))
+        _write_failure(self._results, number, self._searcher.trials[number], text)
+        self._say(trial, f"FAILED: {last_line(text)}")
+        self._show_running(trials)
 
     def _say(self, trial: Any, text: str) -> None:
         values = ", ".join(f"{key} {value}" for key, value in trial.config["values"].items())
         self._bar.write(f"trial {trial.config['number']}: {text} ({values})", file=sys.stderr)
         self._bar.update(1)
-        self._tracker.sync()
+        self._tracker.update()
+
+    def _show_running(self, trials: list[Any]) -> None:
+        now, running = time.time(), [trial for trial in trials if trial.status == "RUNNING"]
+        packs = [(trial, self._searcher.trials[trial.config["number"]].pack) for trial in running]
+        self._heartbeat.show(
+            "running",
+            [
+                RunningPack(
+                    pack.name,
+                    pack.task,
+                    f"trial {trial.config['number']}",
+                    1,
+                    trial.start_time or now,
+                    trial.num_failures,
+                )
+                for trial, pack in packs
+            ],
+        )
 
 
-def _summary(outcome: Outcome, steps: int) -> str:
+def _summary(outcome: Outcome) -> str:
     reward, cost = outcome.last
     safe = "safe" if cost <= 1.0 else "unsafe"
     return f"reward {reward:.3f}, cost {cost:.3f}, {safe}, after {max(outcome.scores)} steps"

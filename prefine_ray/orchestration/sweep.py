@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,7 @@ def _run_packs(context: SweepContext, grid: Sequence[Cell], progress: SweepProgr
     for start in range(1, TUNE_STARTS + 1):
         try:
             packs = make_packs(grid, context.results.finished_cells(), context.config.resources.max_population)
-            return _tune(context, packs, progress)
+            return tune_packs(context, packs, progress)
         except RuntimeError as error:
             signal.signal(signal.SIGINT, handler)  # Tune's stays after its error
             if start == TUNE_STARTS or not isinstance(error.__cause__, RayError):
@@ -197,10 +197,14 @@ def _run_packs(context: SweepContext, grid: Sequence[Cell], progress: SweepProgr
             progress.say(f"Ray Tune ended, starts again: {str(error).splitlines()[0]}")
 
 
-def _tune(context: SweepContext, packs: list[Pack], progress: SweepProgress) -> None:
+RunPack = Callable[..., None]  # as `run_pack`
+
+
+def tune_packs(context: SweepContext, packs: list[Pack], progress: SweepProgress, run: RunPack = run_pack) -> None:
+    """Runs each pack as a Tune trial."""
     if not packs:
         return
-    trainable = tune.with_resources(tune.with_parameters(run_pack, context=context), {"cpu": TRIAL_CPUS})
+    trainable = tune.with_resources(tune.with_parameters(run, context=context), {"cpu": TRIAL_CPUS})
     tuner = tune.Tuner(
         trainable,
         param_space={"pack": tune.grid_search(packs)},
