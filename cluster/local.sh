@@ -6,8 +6,8 @@
 #   cluster/local.sh stop NODE                   # ends one node, as a lost host would
 #   cluster/local.sh down
 #
-# Variables: RAY_PORT (default 6399; the dashboard has the next one; 10002 to 19999 are the workers'), RAY (default: ray),
-# PREFINE_LOCAL_CLUSTER (its folder, default /tmp/prefine-local).
+# Variables: RAY_PORT (default 6399; the dashboard has the next one; 10002 to 19999 are the workers'), RAY (default:
+# ray), PREFINE_LOCAL_CLUSTER (its folder, default /tmp/prefine-local).
 set -euo pipefail
 
 dir=${PREFINE_LOCAL_CLUSTER:-/tmp/prefine-local}

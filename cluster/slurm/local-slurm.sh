@@ -17,6 +17,7 @@ up() {
     [ ! -e "$state/pids" ] || { echo "error: $state exists: a local SLURM is up, or run '$0 down' first" >&2; exit 1; }
     mkdir -p "$state/controller"
     chmod 755 "$state"
+    cd /
     start_munge
     write_config "$nodes" "$cpus"
     ip link add "$bridge" type bridge
