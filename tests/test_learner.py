@@ -61,6 +61,22 @@ def test_a_resumed_training_equals_an_uninterrupted_one(counterfactuals, tmp_pat
     assert not torch.equal(flat(cut), flat(whole))
 
 
+def test_a_cosine_takes_the_learning_rate_to_zero():
+    one = learner(schedule="cosine", learning_rate=1e-2)
+    steps = []
+    for _ in range(one.config.steps):
+        before = flat(one)
+        one.train(one.step + 1)
+        steps.append((flat(one) - before).abs().max().item())
+    assert steps[0] == pytest.approx(1e-2, rel=1e-3)  # Adam's first step is the learning rate
+    assert steps[-1] < 0.02 * steps[0]
+    constant = learner(learning_rate=1e-2)
+    constant.train(1)
+    one_step = learner(schedule="cosine", learning_rate=1e-2)
+    one_step.train(1)
+    torch.testing.assert_close(flat(constant), flat(one_step), atol=0, rtol=0)
+
+
 def test_the_control_fits_the_preferred():
     loss = curves(learner((0.0,), learning_rate=5e-3, batch_size=128), 40)["loss"][:, 0]
     assert loss[-5:].mean() < loss[:5].mean() - 0.01

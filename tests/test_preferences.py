@@ -39,6 +39,20 @@ def test_best_are_the_highest_returns_among_the_safe():
     assert sets.dispreferred.tolist() == [2, 5]
 
 
+def test_a_margin_keeps_trajectories_near_the_threshold_out_of_both_sides():
+    summary = summary_of([0, 10, 10.5, 20, 30, 99], returns=[1, 2, 9, 9, 9, 9])
+    sets = split(summary, margin=0.5, num_preferred=2, num_dispreferred=2)
+    assert sets.preferred.tolist() == [0, 1]
+    assert sets.dispreferred.tolist() == [4, 5]
+    with pytest.raises(NotEnoughTrajectoriesError, match=r"3 safe trajectories \(cost <= 0.5 \* threshold\)") as error:
+        split(summary, margin=0.5, num_preferred=3, num_dispreferred=2)
+    low, above = (
+        float(number) for number in re.findall(r"at least ([\d.]+) and below ([\d.]+)\.", str(error.value))[0]
+    )
+    for threshold in (low, (low + above) / 2):
+        assert len(split(summary, threshold, margin=0.5, num_preferred=3, num_dispreferred=2).preferred) == 3
+
+
 def test_the_earlier_episode_wins_a_tie():
     summary = summary_of([0, 0, 0, 0, 50], returns=[1, 7, 7, 7, 7])
     assert split(summary, num_preferred=2, num_dispreferred=1).preferred.tolist() == [1, 2]
