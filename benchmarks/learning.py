@@ -24,8 +24,9 @@ import torch
 from benchmarks.measure import machine, markdown_table, median
 from benchmarks.plain_learner import PlainLearner
 from prefine_ray.config import FineTuneConfig
-from prefine_ray.learner import Learner, Member
+from prefine_ray.learner import Learner
 from prefine_ray.policy import Architecture, GaussianPolicy
+from prefine_ray.population import Member
 from prefine_ray.rollouts import rollout
 from prefine_ray.seeding import torch_generator
 from prefine_ray.simulators import VectorStepper

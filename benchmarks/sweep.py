@@ -79,7 +79,7 @@ class Work:
             inputs = {name: TaskInputs(str(data), digest, str(base), file_digest(base))}
             config = self._config.model_copy(update={"tasks": (name,)})
             self._evaluate_base(config, inputs)
-            for pack in make_packs(make_cells(config, inputs), set()):
+            for pack in make_packs(make_cells(config, inputs), set(), config.resources.max_population):
                 self._train(FineTuneJob(pack, inputs[name], config))
 
     def _collect(self, name: str) -> tuple[Path, str]:
@@ -111,7 +111,7 @@ class Work:
     def _train(self, job: FineTuneJob) -> None:
         with self._counted("train"):
             learner = make_learner(job)
-            learner.train(job.config.finetune.steps, CurveRecorder(job.pack))
+            learner.train(job.settings.steps, CurveRecorder(job.pack))
         policies = learner.policies()
         self._evaluate(job.pack.task, [(cell.seed, policies.select(i)) for i, cell in enumerate(job.pack.cells)])
 
