@@ -100,8 +100,9 @@ def _with_ratios(rates: dict[str, float]) -> dict[str, Any]:
     peers = [name for name in rates if name in PEERS]
     if "vector" in rates and "physics" in rates:
         result["of_physics"] = rates["vector"] / rates["physics"]
-    if "vector" in rates and peers:
+    if peers:
         result["best_peer"] = max(peers, key=lambda name: rates[name])
+    if "vector" in rates and peers:
         result["over_best_peer"] = rates["vector"] / rates[result["best_peer"]]
     return result
 
@@ -115,7 +116,7 @@ def table(results: Sequence[dict[str, Any]], options: Options) -> str:
 def _row(task: str, result: dict[str, Any], names: Sequence[str]) -> list[str]:
     ratios = [
         f"{result['of_physics']:.0%}" if "of_physics" in result else "",
-        f"{result['over_best_peer']:.1f} x {result['best_peer']}" if "best_peer" in result else "",
+        f"{result['over_best_peer']:.1f} x {result['best_peer']}" if "over_best_peer" in result else "",
     ]
     return [task, *(f"{result['steps_per_s'][name]:,.0f}" for name in names), *ratios]
 
