@@ -308,6 +308,7 @@ class SearchProgress(tune.Callback):
         self._searcher, self._results, self._tracker, self._heartbeat = searcher, results, tracker, heartbeat
         total = searcher.config.search.trials
         self._bar = tqdm(desc="search", total=total, unit="trial", mininterval=0, dynamic_ncols=True)
+        self._started: dict[str, float] = {}  # Unix time, by pack
         self._passed_over = 0  # trials that were on disk
 
     def __getstate__(self) -> dict[str, Any]:
@@ -363,22 +364,13 @@ class SearchProgress(tune.Callback):
         self._tracker.update()
 
     def _show_running(self, trials: list[Any]) -> None:
-        now, running = time.time(), [trial for trial in trials if trial.status == "RUNNING"]
-        packs = [(trial, self._searcher.trials[trial.config["number"]].pack) for trial in running]
-        self._heartbeat.show(
-            "running",
-            [
-                RunningPack(
-                    pack.name,
-                    pack.task,
-                    f"trial {trial.config['number']}",
-                    1,
-                    trial.start_time or now,
-                    trial.num_failures,
-                )
-                for trial, pack in packs
-            ],
-        )
+        running = []
+        for trial in trials:
+            if trial.status == "RUNNING":
+                pack, number = self._searcher.trials[trial.config["number"]].pack, trial.config["number"]
+                started = self._started.setdefault(pack.name, time.time())
+                running.append(RunningPack(pack.name, pack.task, f"trial {number}", 1, started, trial.num_failures))
+        self._heartbeat.show("running", running)
 
 
 def _summary(outcome: Outcome) -> str:
