@@ -184,6 +184,18 @@ def _add_policy_commands(add: _Commands) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help="at most this many steps (default: the episode)")
 
 
+def _resumable_run(parser: argparse.ArgumentParser, what: str, parts: str) -> None:
+    """What `sweep` and `search` have in common."""
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file in tune_configs/")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name>")
+    _data_directory(parser)
+    _address(parser)
+    parser.add_argument(
+        "--resume", action="store_true", help=f"go on with a {what} that was cut; its folder must exist"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help=f"run the {parts} again that failed")
+
+
 def _add_sweep_commands(add: _Commands) -> None:
     parser = add(
         "sweep",
@@ -191,12 +203,7 @@ def _add_sweep_commands(add: _Commands) -> None:
         "run a grid of cells with Ray Tune; finished cells are not run again",
         "prefine sweep tune_configs/quick.yaml --results results/quick",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, e.g. tune_configs/quick.yaml")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name>")
-    _data_directory(parser)
-    _address(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with a sweep that was cut; its folder must exist")
-    parser.add_argument("--retry-failed", action="store_true", help="run the cells again that failed")
+    _resumable_run(parser, "sweep", "cells")
     parser.add_argument("--tasks", nargs="+", metavar="T", help="these tasks instead of the config's")
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
     parser = add(
@@ -205,12 +212,7 @@ def _add_sweep_commands(add: _Commands) -> None:
         "search hyperparameters on one task with Optuna; trials that have ended are not run again",
         "prefine search tune_configs/search.yaml --results results/search",
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, e.g. tune_configs/search.yaml")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name>")
-    _data_directory(parser)
-    _address(parser)
-    parser.add_argument("--resume", action="store_true", help="go on with a search that was cut; its folder must exist")
-    parser.add_argument("--retry-failed", action="store_true", help="run the trials again that failed")
+    _resumable_run(parser, "search", "trials")
     parser.add_argument("--task", metavar="T", help="this task instead of the config's")
     parser.add_argument("--trials", type=int, metavar="N", help="so many trials instead of the config's")
     parser = add(

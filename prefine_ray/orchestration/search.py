@@ -30,7 +30,7 @@ from prefine_ray.orchestration.failures import full_text, is_transient
 from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
 from prefine_ray.orchestration.progress import last_line, latest_error
-from prefine_ray.orchestration.sweep import TRIAL_FAILURES, SweepContext, evaluate_cells
+from prefine_ray.orchestration.sweep import TRIAL_FAILURES, RunOutcome, SweepContext, evaluate_cells
 from prefine_ray.orchestration.training import TrainedPack, train_pack
 from prefine_ray.policy import GaussianPolicy
 from prefine_ray.results import ResultsDir, full_message, is_full
@@ -51,21 +51,7 @@ from prefine_ray.tracking import Tracker
 STARTUP_TRIALS = 8  # drawn at random before Optuna's sampler models the results
 
 
-@dataclass(frozen=True)
-class SearchOutcome:
-    """How far a search came."""
-
-    total: int
-    finished: int
-    failed: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether every trial has ended."""
-        return self.finished == self.total
-
-
-def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: Tracker) -> SearchOutcome:
+def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: Tracker) -> RunOutcome:
     """Runs the trials of a search that are not on disk yet, on the connected Ray cluster.
 
     Args:
@@ -141,11 +127,11 @@ class RoundSearch(OptunaSearch):
         """The trial no longer runs; its outcome is read from disk when its round closes."""
         self._numbers.pop(trial_id, None)
 
-    def outcome(self) -> SearchOutcome:
+    def outcome(self) -> RunOutcome:
         """How far the search is, on disk."""
         found = [read_outcome(self._results, trial.pack) for trial in self.trials.values()]
         ended = [outcome for outcome in found if outcome is not None]
-        return SearchOutcome(self.config.search.trials, len(ended), sum(outcome.failed for outcome in ended))
+        return RunOutcome(self.config.search.trials, len(ended), sum(outcome.failed for outcome in ended))
 
     def _ask(self, number: int) -> SearchTrial:
         assert self._ot_study is not None

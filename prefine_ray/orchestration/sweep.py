@@ -48,8 +48,8 @@ class SweepContext:
 
 
 @dataclass(frozen=True)
-class SweepOutcome:
-    """How far a sweep came."""
+class RunOutcome:
+    """How far a sweep (in cells) or a search (in trials) came."""
 
     total: int
     finished: int
@@ -57,11 +57,11 @@ class SweepOutcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has its result."""
+        """Whether every one has ended."""
         return self.finished == self.total
 
 
-def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tracker) -> SweepOutcome:
+def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tracker) -> RunOutcome:
     """Runs the unfinished cells of a grid on the connected Ray cluster.
 
     Args:
@@ -90,7 +90,7 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
         return _run_cells(context, tracker, heartbeat)
 
 
-def _run_cells(context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) -> SweepOutcome:
+def _run_cells(context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) -> RunOutcome:
     config, results = context.config, context.results
     grid = make_cells(config, context.inputs)
     cells = [*base_cells(config, context.inputs), *grid]
@@ -224,7 +224,7 @@ def tune_packs(context: SweepContext, packs: list[Pack], progress: SweepProgress
     tuner.fit()
 
 
-def _outcome(results: ResultsDir, cells: list[Cell]) -> SweepOutcome:
+def _outcome(results: ResultsDir, cells: list[Cell]) -> RunOutcome:
     trials = results.read("trials", [cell.name for cell in cells])
     failed = int((trials["status"] == "failed").sum()) if not trials.empty else 0
-    return SweepOutcome(len(cells), len(trials), failed)
+    return RunOutcome(len(cells), len(trials), failed)

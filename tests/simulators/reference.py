@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,3 +54,36 @@ def policies(task: str) -> list[GaussianPolicy]:
         return [load_policy(files[0]), load_policy(files[-1])]
     architecture = Architecture(get_task(task).obs_dim, get_task(task).act_dim, (32, 32))
     return [GaussianPolicy(architecture, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+
+
+def assert_replayed(batch: Any, episodes: Sequence[Reference]) -> None:
+    """Steps all episodes at once, each in its own copy, which was reset; the ones that have ended rest."""
+    for t in range(max(len(episode.actions) for episode in episodes)):
+        active = np.array([t < len(episode.actions) for episode in episodes])
+        actions = np.array([episode.actions[min(t, len(episode.actions) - 1)] for episode in episodes])
+        step = batch.step(actions, active)
+        for index in np.flatnonzero(active):
+            episode = episodes[index]
+            np.testing.assert_allclose(step.observations[index], episode.observations[t + 1], rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(step.rewards[index], episode.rewards[t], rtol=1e-6, atol=1e-6)
+            assert step.costs[index] == episode.costs[t]
+            assert step.terminated[index] == episode.terminals[t]
+
+
+def assert_seed_and_actions_decide(make_batch: Callable[[int], Any], actions: NDArray[np.float32]) -> None:
+    """Same rows in a fresh batch of one, and in a used copy of a larger batch whose neighbours do something else.
+
+    Args:
+        make_batch: a batch of so many copies.
+        actions: [T, 3, act_dim].
+    """
+    fresh, used = make_batch(1), make_batch(3)
+    for index in range(3):
+        used.reset(index, 100 + index)
+    for row in actions:
+        used.step(-row)
+    np.testing.assert_array_equal(fresh.reset(0, 5), used.reset(2, 5))
+    for row in actions:
+        alone, among = fresh.step(row[2:]), used.step(row)
+        for one, many in zip(alone, among, strict=True):
+            np.testing.assert_array_equal(one[0], many[2])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prefine_ray.simulators.bullet import BulletBatch
 from prefine_ray.tasks import get_task
-from tests.simulators.reference import policies, references
+from tests.simulators.reference import assert_replayed, policies, references
 
 PLANE, OCTAGON = {"name": "Plane200", "factor": 1}, {"name": "Octagon"}
 UPSTREAM = {
@@ -90,16 +90,7 @@ def test_reference_trajectories_are_reproduced(task: str) -> None:
         for index, episode in enumerate(episodes):
             first = batch.reset(index, episode.seed)
             np.testing.assert_allclose(first, episode.observations[0], rtol=1e-6, atol=1e-6)
-        for t in range(max(len(episode.actions) for episode in episodes)):
-            active = np.array([t < len(episode.actions) for episode in episodes])
-            actions = np.array([episode.actions[min(t, len(episode.actions) - 1)] for episode in episodes])
-            step = batch.step(actions, active)
-            for index in np.flatnonzero(active):
-                episode = episodes[index]
-                np.testing.assert_allclose(step.observations[index], episode.observations[t + 1], rtol=1e-6, atol=1e-6)
-                assert step.rewards[index] == pytest.approx(episode.rewards[t], rel=1e-6, abs=1e-6)
-                assert step.costs[index] == episode.costs[t]
-                assert step.terminated[index] == episode.terminals[t]
+        assert_replayed(batch, episodes)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -21,7 +21,7 @@ from prefine_ray.simulators.goal_world import (
 )
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.tasks import get_task
-from tests.simulators.reference import references
+from tests.simulators.reference import assert_replayed, assert_seed_and_actions_decide, references
 
 TASKS = tuple(WORLDS)
 GOAL_LIDAR = slice(24, 40)
@@ -66,13 +66,7 @@ def test_reference_trajectories_are_reproduced(task: str) -> None:
     batch = GoalBatch(get_task(task), len(episodes))
     first = [batch.reset(index, episode.seed) for index, episode in enumerate(episodes)]
     np.testing.assert_allclose(first, [episode.observations[0] for episode in episodes], rtol=1e-6, atol=1e-6)
-    for t in range(len(episodes[0].actions)):
-        step = batch.step(np.array([episode.actions[t] for episode in episodes]))
-        expected = [episode.observations[t + 1] for episode in episodes]
-        np.testing.assert_allclose(step.observations, expected, rtol=1e-6, atol=1e-6)
-        np.testing.assert_allclose(step.rewards, [episode.rewards[t] for episode in episodes], rtol=1e-6, atol=1e-6)
-        assert step.costs.tolist() == [episode.costs[t] for episode in episodes]
-        assert step.terminated.tolist() == [episode.terminals[t] for episode in episodes]
+    assert_replayed(batch, episodes)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -119,18 +113,7 @@ def test_objects_moved_in_a_model_equal_a_model_compiled_with_them(task: str) ->
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_episode_depends_on_its_seed_and_actions_only(task: str) -> None:
-    """Same rows in a fresh batch of one, and in a used copy of a larger batch whose neighbours do something else."""
-    actions = random_actions(40, 3)
-    fresh, used = GoalBatch(get_task(task), 1), GoalBatch(get_task(task), 3)
-    for index in range(3):
-        used.reset(index, 100 + index)
-    for row in actions:
-        used.step(-row)
-    np.testing.assert_array_equal(fresh.reset(0, 5), used.reset(2, 5))
-    for row in actions:
-        alone, among = fresh.step(row[2:]), used.step(row)
-        for one, many in zip(alone, among, strict=True):
-            np.testing.assert_array_equal(one[0], many[2])
+    assert_seed_and_actions_decide(lambda copies: GoalBatch(get_task(task), copies), random_actions(40, 3))
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:

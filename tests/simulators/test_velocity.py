@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.simulators.velocity import VelocityBatch
 from prefine_ray.tasks import get_task
-from tests.simulators.reference import Reference, policies, references
+from tests.simulators.reference import Reference, assert_replayed, assert_seed_and_actions_decide, policies, references
 
 UPSTREAM = {
     "AntVelocity": ("ant", "SafetyAntVelocityEnv"),
@@ -49,16 +49,7 @@ def test_reference_trajectories_are_reproduced(task: str) -> None:
         if episode.kick_qvel0:
             first = kick(batch, index, episode.kick_qvel0)
         np.testing.assert_array_equal(first, episode.observations[0].astype(np.float32))
-    for t in range(max(len(episode.actions) for episode in episodes)):
-        active = np.array([t < len(episode.actions) for episode in episodes])
-        actions = np.array([episode.actions[min(t, len(episode.actions) - 1)] for episode in episodes])
-        step = batch.step(actions, active)
-        for index in np.flatnonzero(active):
-            episode = episodes[index]
-            np.testing.assert_allclose(step.observations[index], episode.observations[t + 1], rtol=1e-6, atol=1e-6)
-            assert step.rewards[index] == pytest.approx(episode.rewards[t], rel=1e-6, abs=1e-6)
-            assert step.costs[index] == episode.costs[t]
-            assert step.terminated[index] == episode.terminals[t]
+    assert_replayed(batch, episodes)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -115,18 +106,7 @@ def test_cost_follows_the_speed_limit(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_an_episode_depends_on_its_seed_and_actions_only(task: str) -> None:
-    """Same rows in a fresh batch of one, and in a used copy of a larger batch whose neighbours do something else."""
-    actions = random_actions(task, 30, 3)
-    fresh, used = VelocityBatch(get_task(task), 1), VelocityBatch(get_task(task), 3)
-    for index in range(3):
-        used.reset(index, 100 + index)
-    for row in actions:
-        used.step(-row)
-    np.testing.assert_array_equal(fresh.reset(0, 5), used.reset(2, 5))
-    for row in actions:
-        alone, among = fresh.step(row[2:]), used.step(row)
-        for one, many in zip(alone, among, strict=True):
-            np.testing.assert_array_equal(one[0], many[2])
+    assert_seed_and_actions_decide(lambda copies: VelocityBatch(get_task(task), copies), random_actions(task, 30, 3))
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:
