@@ -122,10 +122,10 @@ class StableBaselinesLoop:
         make = partial(upstream_env, task)
         self._envs = SubprocVecEnv([make] * subprocesses) if subprocesses else DummyVecEnv([make] * COPIES)
         self._model = PPO("MlpPolicy", self._envs, policy_kwargs={"net_arch": HIDDEN}, device="cpu", seed=0)
-        self._observations = self._envs.reset()
+        self._observations: Any = self._envs.reset()  # typed the same with and without the package
 
     def _step(self) -> int:
-        actions, _ = self._model.predict(self._observations)  # type: ignore[arg-type]
+        actions, _ = self._model.predict(self._observations)
         self._observations, *_ = self._envs.step(actions)
         return self._envs.num_envs
 
