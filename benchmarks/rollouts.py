@@ -3,7 +3,8 @@
     python -m benchmarks.rollouts --tasks BallRun HopperVelocity --seconds 2 --rounds 5 --json rollouts.json
 
 Every contender acts with a 256-256 policy and unit noise, except `physics` and `single`, which act at random.
-Multi-process contenders have one process per core. `physics` is one core's rate times the number of cores.
+Multi-process contenders have one process per core, `physics` too: cores share caches and clocks, so that two do less
+than twice what one does.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.measure import (
 )
 from benchmarks.ours import PhysicsLoop, SingleLoop, VectorLoop
 from benchmarks.peers import PlainLoop, RLlibLoop, StableBaselinesLoop
+from prefine_ray.rollouts import rollout_copies
 from prefine_ray.tasks import BENCHMARK, get_task
 
 PEERS = ("plain", "dummy", "subproc", "rllib")
@@ -40,7 +42,6 @@ PRELOADED = {
     "rllib": ("ray.rllib.algorithms.ppo",),
 }
 CLOCK_HELP = "of the table; cpu: steps per CPU second x cores, for a machine that has other work (default: %(default)s)"
-COPIES = 64  # of the vector stepper, per process
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Options:
     seconds: float = 2.0  # per measurement
     rounds: int = 5
     only: tuple[str, ...] = (*OURS, *PEERS)
-    copies: int = COPIES
+    copies: int | None = None  # of the vector stepper, per process; None: as rollouts have them
     clock: Literal["wall", "cpu"] = "wall"  # of the table
 
 
@@ -59,9 +60,9 @@ def contenders(task: str, options: Options) -> dict[str, tuple[Callable[[], Loop
     """Per contender how a process builds its loop, and the number of processes."""
     every = cores()
     known: dict[str, tuple[Callable[[], Loop], int]] = {
-        "physics": (partial(PhysicsLoop, task), 1),
+        "physics": (partial(PhysicsLoop, task), every),
         "single": (partial(SingleLoop, task), 1),
-        "vector": (partial(VectorLoop, task, options.copies), every),
+        "vector": (partial(VectorLoop, task, options.copies or rollout_copies(task)), every),
         "plain": (partial(PlainLoop, task), every),
         "dummy": (partial(StableBaselinesLoop, task), every),
         "subproc": (partial(StableBaselinesLoop, task, 2 * every), 1),
@@ -83,11 +84,9 @@ def measure_task(task: str, options: Options) -> dict[str, Any]:
 def summarise(rates: dict[str, list[Rate]]) -> dict[str, Any]:
     """Per clock the medians over the rounds and the ratios of the vector stepper to physics and to the best peer.
 
-    By `wall`, `physics` is multiplied by the cores; by `cpu`, everything is but `single`, as if each core were its own.
+    By `cpu`, everything but `single` is multiplied by the cores, as if each were its own.
     """
-    by_wall = {
-        name: median([r.wall for r in many]) * (cores() if name == "physics" else 1) for name, many in rates.items()
-    }
+    by_wall = {name: median([r.wall for r in many]) for name, many in rates.items()}
     by_cpu = {
         name: median([r.cpu for r in many]) * (1 if name == "single" else cores()) for name, many in rates.items()
     }
@@ -140,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="per measurement (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each contender (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=(*OURS, *PEERS), default=(*OURS, *PEERS), metavar="CONTENDER")
-    parser.add_argument("--copies", type=int, default=COPIES, help="of the vector stepper (default: %(default)s)")
+    parser.add_argument("--copies", type=int, help="of the vector stepper (default: as rollouts have them)")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=CLOCK_HELP)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all numbers")
     given = parser.parse_args(arguments)

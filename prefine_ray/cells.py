@@ -62,7 +62,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells that one Train fit carries as one population: of one task, method, kind of preferences and threshold."""
+    """Cells of one task and method that one Train fit carries as one population."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -84,9 +84,11 @@ class Pack:
     @property
     def label(self) -> str:
         """For people."""
-        first = self.cells[0]
-        threshold = "" if math.isnan(first.threshold) else f"threshold {first.threshold:g}"
-        return " ".join(part for part in (first.method, first.task, first.preferred, threshold) if part)
+        known = (cell.threshold for cell in self.cells if not math.isnan(cell.threshold))
+        thresholds = "/".join(f"{threshold:g}" for threshold in dict.fromkeys(known))
+        kinds = "/".join(dict.fromkeys(cell.preferred for cell in self.cells))
+        parts = (self.method, self.task, kinds, f"threshold {thresholds}" * bool(thresholds))
+        return " ".join(part for part in parts if part)
 
 
 def grid_points(config: SweepConfig, task: str) -> Iterator[dict[str, Any]]:
@@ -146,15 +148,15 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
 
 
 def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = None) -> list[Pack]:
-    """Groups the unfinished cells by (task, method, preferred, threshold).
+    """Groups the unfinished cells by task and method.
 
-    All weights, seeds, numbers of preferred trajectories and label noises of a group train together, at most
-    `most` at once.
+    All other axes of a group train together, at most `most` cells at once: members do not influence one another, and
+    a fit costs processes.
     """
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.name not in finished:
-            groups.setdefault((cell.task, cell.method, cell.preferred, repr(cell.threshold)), []).append(cell)
+            groups.setdefault((cell.task, cell.method), []).append(cell)
     parts = [
         group[first : first + (most or len(group))]
         for group in groups.values()

@@ -151,9 +151,9 @@ class ResourceConfig(_Section):
         None  # for the Train worker; null: 1 where the cluster has a GPU
     )
     concurrent_trials: Positive | None = None
-    # Cells in one Train fit; null: all weights and seeds of (task, method, preferred, threshold). Lower it where a
-    # population does not fit a GPU's memory, or to spread a few large packs over many nodes.
-    max_population: Positive | None = None
+    # Cells of one task and method in one Train fit; null: all of them. Raise it for a GPU, as far as its memory goes;
+    # lower it to spread a few large fits over many nodes.
+    max_population: Positive | None = 96
 
 
 class SweepConfig(_Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,13 @@ class EpisodeTable:
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def part(self, first: int, end: int) -> EpisodeTable:
+        """The episodes from number `first` to before `end`."""
+        chosen: dict[str, Any] = {
+            name: None if values is None else values[first:end] for name, values in vars(self).items()
+        }
+        return EpisodeTable(**chosen)
 
 
 def cost_histogram(costs: NDArray[np.float64]) -> str:

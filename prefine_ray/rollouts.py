@@ -14,6 +14,14 @@ from prefine_ray.seeding import derive
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.trajectories import Trajectories
 
+MOST_COPIES = 64  # more would empty the caches; fewer pay for the policy call
+COPIES = {"BallRun": 32, "BallCircle": 16, "DroneRun": 16}  # where steps are short, caches matter sooner
+
+
+def rollout_copies(task: str) -> int:
+    """How many copies of a task one process steps fastest together (measured by `benchmarks.rollouts`)."""
+    return COPIES.get(task, MOST_COPIES)
+
 
 def rollout(
     policy: GaussianPolicy,
@@ -26,15 +34,21 @@ def rollout(
     """One episode per reset seed, in the order of the seeds.
 
     The same policy, number of copies and seeds give the same episodes: action noise depends on the
-    episode's place in `seeds` and on `noise_seed` only.
+    episode's place in `seeds` and on `noise_seed` only. A population of P runs in one batch: the episodes of each
+    member are those that it has alone, on a P-th of the copies.
 
     Args:
-        policy: a population of one.
+        policy: a population of one; or of P, and then member p runs the p-th part of the seeds, a copy for each seed.
         stepper: its number of copies is the batch of each policy call.
         seeds: reset seeds, one per episode.
         noise_seed: seed of the action noise; None acts deterministically.
         temperature: scales the policy's sigma.
     """
+    if policy.population > 1 and (len(seeds) != stepper.num_envs or len(seeds) % policy.population):
+        raise ValueError(
+            f"{policy.population} policies need as many copies as seeds, divisible among them, not "
+            f"{stepper.num_envs} copies and {len(seeds)} seeds"
+        )
     noise = None if noise_seed is None else _EpisodeNoise(noise_seed, stepper)
     observations = stepper.reset(int(seed) for seed in seeds)
     record: list[tuple[NDArray, ...]] = []
@@ -57,7 +71,7 @@ class RolloutUnit:
     """One piece of rollout work. Its size is set by what is asked, not by who works, and so are its results."""
 
     task: str
-    policy: bytes  # a policy file's content
+    policy: bytes  # a policy file's content; of several policies, each has its part of the seeds
     seeds: NDArray[np.int64]  # [E] reset seeds
     copies: int  # simulators stepped together
     noise_seed: int | None = None  # None: deterministic actions
@@ -102,10 +116,11 @@ class _EpisodeNoise:
 def _act(
     policy: GaussianPolicy, observations: NDArray[np.float32], noise: _EpisodeNoise | None, temperature: float
 ) -> NDArray[np.float32]:
-    mean, log_std = policy(torch.from_numpy(observations)[None])
+    by_member = torch.from_numpy(observations).view(policy.population, -1, observations.shape[-1])
+    mean, log_std = policy(by_member)
     if noise is not None:
-        mean = mean + temperature * log_std.exp() * torch.from_numpy(noise.now())
-    return policy.to_action(mean)[0].numpy()
+        mean = mean + temperature * log_std.exp() * torch.from_numpy(noise.now()).view_as(mean)
+    return policy.to_action(mean).view(len(observations), -1).numpy()
 
 
 def _by_episode(record: list[tuple[NDArray, ...]], seeds: NDArray[np.int64]) -> Trajectories:

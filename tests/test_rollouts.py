@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from prefine_ray.policy import PolicyHeader, policy_bytes
+from prefine_ray.policy import PolicyHeader, policy_bytes, stack
 from prefine_ray.rollouts import RolloutUnit, rollout, run_unit
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks import get_task
@@ -74,4 +74,27 @@ def test_a_unit_is_a_rollout():
     unit = RolloutUnit("BallRun", policy_bytes(small_policy(), PolicyHeader("BallRun")), np.array(SEEDS), 2, 4, 0.5)
     stepper = VectorStepper("BallRun", 2)
     assert same(run_unit(unit, stepper), roll(noise_seed=4, temperature=0.5))
+    stepper.close()
+
+
+@pytest.mark.parametrize("task", ["BallRun", "HopperVelocity"])
+@pytest.mark.parametrize("noise_seed", [None, 4])
+def test_policies_in_one_batch_have_the_episodes_that_each_has_alone(task, noise_seed):
+    policies, seeds = [small_policy(task, seed=seed) for seed in range(3)], [7, 8, 9, 10]
+    stepper, alone = VectorStepper(task, 12), VectorStepper(task, 4)
+    together = rollout(stack(policies), stepper, seeds * 3, noise_seed=noise_seed)
+    assert len(together) == 12
+    if noise_seed is None:
+        for number, policy in enumerate(policies):
+            expected = rollout(policy, alone, seeds)
+            assert same(together.select(np.arange(4 * number, 4 * number + 4)), expected)
+    stepper.close()
+    alone.close()
+
+
+def test_policies_in_one_batch_need_a_copy_for_each_seed():
+    stepper = VectorStepper("BallRun", 2)
+    for seeds in ([1, 2, 3, 4], [1, 2, 3]):
+        with pytest.raises(ValueError, match="2 policies need as many copies as seeds"):
+            rollout(stack([small_policy(), small_policy()]), stepper, seeds)
     stepper.close()

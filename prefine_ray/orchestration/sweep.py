@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from ray import tune
 from ray.exceptions import RayError
@@ -25,9 +27,9 @@ from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
 from prefine_ray.orchestration.progress import SweepProgress
 from prefine_ray.orchestration.training import TrainedPack, train_pack
-from prefine_ray.policy import GaussianPolicy, load_policy, policy_bytes, save_policy
+from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy, policy_bytes, save_policy, stack
 from prefine_ray.results import ResultsDir
-from prefine_ray.rollouts import RolloutUnit
+from prefine_ray.rollouts import RolloutUnit, rollout_copies
 from prefine_ray.tracking import Tracker
 
 EXPERIMENT = "tune"  # folder in DIR/ray
@@ -121,16 +123,31 @@ def run_base_cells(context: SweepContext) -> None:
 def evaluate_cells(
     context: SweepContext, cells: Sequence[Cell], policies: Sequence[GaussianPolicy], stage: str
 ) -> pd.DataFrame:
-    """Rows of the evaluation episodes of each cell's policy, on the shared rollout actors."""
-    config = context.config
-    units = []
-    for cell, policy in zip(cells, policies, strict=True):
-        seeds = evaluation_seeds(config.seed, cell.task, cell.seed, config.evaluation.episodes)
-        assert policy.header is not None  # from its file, or set where it was fine-tuned
-        units.append(RolloutUnit(cell.task, policy_bytes(policy, policy.header), seeds, copies=len(seeds)))
+    """Rows of the evaluation episodes of each cell's policy, many policies in one batch, on the rollout actors."""
+    if not cells:
+        return pd.DataFrame()
+    episodes = context.config.evaluation.episodes
+    parts = evaluation_parts(len(cells), episodes, rollout_copies(cells[0].task), len(context.actors))
+    units = [_evaluation_unit(context.config, cells[part], policies[part]) for part in parts]
     tables = map_units(context.actors, "table", units)
-    rows = [row for cell, table in zip(cells, tables, strict=True) for row in episode_rows(cell.identity, stage, table)]
+    rows = []
+    for part, table in zip(parts, tables, strict=True):
+        for number, cell in enumerate(cells[part]):
+            rows += episode_rows(cell.identity, stage, table.part(number * episodes, (number + 1) * episodes))
     return pd.DataFrame(rows)
+
+
+def evaluation_parts(cells: int, episodes: int, copies: int, actors: int) -> list[slice]:
+    """Divides cells into parts of about equal size: of at most about `copies` episodes, and one for each actor."""
+    parts = max(1, min(cells, max(math.ceil(cells * episodes / copies), actors)))
+    size = math.ceil(cells / parts)
+    return [slice(first, min(first + size, cells)) for first in range(0, cells, size)]
+
+
+def _evaluation_unit(config: SweepConfig, cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> RolloutUnit:
+    task, episodes = cells[0].task, config.evaluation.episodes
+    seeds = np.concatenate([evaluation_seeds(config.seed, task, cell.seed, episodes) for cell in cells])
+    return RolloutUnit(task, policy_bytes(stack(policies), PolicyHeader(task)), seeds, copies=len(seeds))
 
 
 def run_pack(config: dict[str, Any], context: SweepContext) -> None:
