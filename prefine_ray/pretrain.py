@@ -129,8 +129,7 @@ class _Run:
         if self.checkpoint is not None:
             algorithm.restore_from_path(str((self.checkpoint / "algorithm").resolve()))
         elif self.recipe.start is not None:
-            warm_start(self.task, self.recipe, algorithm.module, progress.seed)
-            algorithm.send_weights()
+            self._warm_start(algorithm)
         started, saved = time.monotonic() - progress.wall_seconds, time.monotonic()
         bar = tqdm(
             total=progress.total_steps, initial=progress.steps, unit="step", mininterval=2.0, desc=self.task.name
@@ -151,6 +150,14 @@ class _Run:
             bar.close()
             algorithm.stop()
         return self._make_ladder()
+
+    def _warm_start(self, algorithm: VectorPPO) -> None:
+        """Starts from a controller; those that keep to limits on the cost are saved on the way."""
+        for limit in self.recipe.start_limits or (None,):
+            warm_start(self.task, self.recipe, algorithm.module, self.progress.seed, limit)
+            if limit is not None:
+                self._snapshot(algorithm, 0.0, limit)  # scored when the ladder is made
+        algorithm.send_weights()
 
     def _iterate(self, algorithm: VectorPPO, bar: tqdm) -> None:
         progress, before = self.progress, algorithm.steps

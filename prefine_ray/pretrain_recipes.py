@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.pretrain_controllers import Gait, Orbit
+from prefine_ray.pretrain_controllers import Gait, Orbit, Seek, Sprint
 from prefine_ray.tasks import Task, get_task
 
 
@@ -40,8 +40,12 @@ class Recipe:
     limits: tuple[Limit, ...]
     num_envs: int = 32  # copies stepped together
     rollout_length: int = 256  # steps of each copy per iteration
-    start: Gait | Orbit | None = None  # what is searched for and cloned before PPO begins (`pretrain_start`)
+    start: Gait | Orbit | Seek | Sprint | None = (
+        None  # what is searched for and cloned before PPO begins (`pretrain_start`)
+    )
+    start_limits: tuple[float, ...] = ()  # on the episode cost, falling: for each, a start is searched and saved
     generations: int = 20  # of the search
+    imitation_rounds: int = 1  # of cloning the controller; from the second on, at the states of the clone too
     guided_share: float = 0.0  # share of the steps, at the start of phase 1, that punish excess over the limits
     guide: float = 1.0  # reward lost there per unit of excess
     reward_share: float = 0.3  # share of the steps for phase 1 (otherwise reward only)
@@ -95,6 +99,8 @@ RECIPES: dict[str, Recipe] = {
     "BallRun": Recipe(
         3_000_000,
         _run(2.5, (2, 3), 0.2),
+        start=Sprint(place=(0, 1), velocity=(2, 3), place_scale=0.1, velocity_scale=0.2),
+        start_limits=(80, 60, 50, 38, 28, 18, 9, 4),
         rollout_length=100,
         reward_share=0.03,
         gae_lambda=1.0,
@@ -138,7 +144,19 @@ RECIPES: dict[str, Recipe] = {
         last_limit=0.5,
         largest_gain=20.0,
     ),
-    "CarGoal1": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
+    "CarGoal1": _slow(
+        1_000_000,
+        _HAZARD,
+        250,
+        start=Seek(goal=24, hazards=40, velocity=(3, 4), yaw_rate=8, front=-np.pi / 2),
+        start_limits=(40, 20, 8, 2),
+        generations=4,
+        imitation_rounds=4,
+        guide=0.5,
+        reward_share=0.1,
+        slope=10.0,
+        cost_weight=10.0,
+    ),
     "CarGoal2": _slow(1_000_000, _HAZARD, 250, reward_share=0.25, slope=10.0, cost_weight=10.0),
     "Walker2dVelocity": Recipe(4_000_000, _speed(8, "Walker2dVelocity")),
 }

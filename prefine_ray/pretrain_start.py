@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from prefine_ray.policy import GaussianPolicy
 from prefine_ray.pretrain_recipes import Recipe
 from prefine_ray.pretrain_rllib import FIRST_SEED, ActorCritic
 from prefine_ray.simulators.vector import VectorStep, VectorStepper
@@ -28,55 +29,90 @@ NOISE = 0.2  # of the actions in the episodes that are cloned, so that the polic
 LARGEST_ACTION = 1.5  # that the policy is made to imitate; beyond 1 simulators clip
 LOG_STD = -1.5  # of the policy's actions after cloning
 CLONING_UPDATES = 1500
+OVER_LIMIT = 100.0  # reward lost per step of cost over the limit on the episode cost
 BATCH = 512
 
 
-def warm_start(task: Task, recipe: Recipe, module: ActorCritic, seed: int) -> None:
-    """Searches a controller and makes the policy of `module` act like it; sets its normalisation of observations."""
+def warm_start(task: Task, recipe: Recipe, module: ActorCritic, seed: int, limit: float | None = None) -> None:
+    """Searches a controller and makes the policy of `module` act like it; sets its normalisation of observations.
+
+    With a `limit` on the episode cost, it is one that keeps to that.
+    """
     rng = np.random.default_rng((seed, 0x57A7))
     stepper = VectorStepper(task, COPIES)
-    parameters = search_controller(stepper, recipe, rng)
-    observations, actions = demonstrate(stepper, recipe, parameters, rng)
+    parameters = search_controller(stepper, recipe, rng, limit)
+    parts = [demonstrate(stepper, recipe, parameters, rng)]
+    for round_ in range(recipe.imitation_rounds):
+        if round_:  # where the policy itself comes to, what would the controller do?
+            parts.append(demonstrate(stepper, recipe, parameters, rng, module.policy))
+        observations, actions = (np.concatenate(column) for column in zip(*parts, strict=True))
+        if not round_:
+            module.update_observation_statistics(observations)
+        generator = torch.Generator().manual_seed(seed)
+        _clone(module, torch.from_numpy(observations), torch.from_numpy(actions), generator)
     stepper.close()
-    module.update_observation_statistics(observations)
-    _clone(module, torch.from_numpy(observations), torch.from_numpy(actions), torch.Generator().manual_seed(seed))
 
 
-def search_controller(stepper: VectorStepper, recipe: Recipe, rng: np.random.Generator) -> Floats:
-    """Parameters of the controller that earns most reward less `recipe.guide` per unit of excess over the limits."""
+def search_controller(
+    stepper: VectorStepper, recipe: Recipe, rng: np.random.Generator, limit: float | None = None
+) -> Floats:
+    """Parameters of the controller that earns most reward less what it is punished for.
+
+    That is `recipe.guide` per unit of excess over the limits or, with a `limit` on the episode cost, OVER_LIMIT per
+    step of cost over it.
+    """
     assert recipe.start is not None
     mean, deviation = (np.array(row) for row in recipe.start.prior)
     for _ in range(recipe.generations):
         candidates = mean + deviation * rng.standard_normal((COPIES, len(mean)))
         scores = np.zeros(COPIES)
 
-        def score(step: VectorStep, scores: Floats = scores) -> None:
-            scores += step.rewards - recipe.guide * np.maximum(0.0, recipe.excess(step.next_observations))
+        costs = np.zeros(COPIES)
 
-        _run(stepper, recipe, candidates, lambda actions: actions, score)
+        def score(step: VectorStep, scores: Floats = scores, costs: Floats = costs) -> None:
+            costs += step.costs
+            punished: Floats = np.maximum(0.0, recipe.excess(step.next_observations)) * recipe.guide
+            if limit is not None:
+                punished = OVER_LIMIT * step.costs * (costs > limit)
+            scores += step.rewards - punished
+
+        _run(stepper, recipe, candidates, lambda _, actions: actions, score)
         elite = candidates[np.argsort(-scores)[:ELITE]]
         mean = 0.2 * mean + 0.8 * elite.mean(axis=0)
         deviation = 0.3 * deviation + 0.7 * elite.std(axis=0)
     return mean
 
 
-def demonstrate(stepper: VectorStepper, recipe: Recipe, parameters: Floats, rng: np.random.Generator) -> Demonstrations:
-    """Observations [B, obs_dim] under disturbed actions, and what the controller would do there [B, act_dim]."""
+def demonstrate(
+    stepper: VectorStepper,
+    recipe: Recipe,
+    parameters: Floats,
+    rng: np.random.Generator,
+    policy: GaussianPolicy | None = None,
+) -> Demonstrations:
+    """Observations [B, obs_dim] under disturbed actions, and what the controller would do there [B, act_dim].
 
-    def disturb(actions: Floats) -> Floats:
-        return actions + NOISE * rng.standard_normal(actions.shape)
+    Where there is a `policy`, its actions are taken (DAgger: Ross et al., arXiv 1011.0686).
+    """
 
-    return _run(stepper, recipe, np.tile(parameters, (COPIES, 1)), disturb, lambda step: None)
+    def act(observations: NDArray[np.float32], actions: Floats) -> Floats:
+        taken = actions if policy is None else policy.act(observations).astype(np.float64)
+        return taken + NOISE * rng.standard_normal(actions.shape)
+
+    return _run(stepper, recipe, np.tile(parameters, (COPIES, 1)), act, lambda step: None)
 
 
 def _run(
     stepper: VectorStepper,
     recipe: Recipe,
     parameters: Floats,
-    disturb: Callable[[Floats], Floats],
+    act: Callable[[NDArray[np.float32], Floats], Floats],
     look: Callable[[VectorStep], None],
 ) -> Demonstrations:
-    """One episode of each controller [N, K]: observations and undisturbed actions; `look` is shown each step."""
+    """One episode of each controller [N, K]: observations, and its actions there; `look` is shown each step.
+
+    The actions taken are what `act` makes of both.
+    """
     assert recipe.start is not None
     observations = stepper.reset(count(FIRST_SEED))
     seen, done = [], []
@@ -84,7 +120,7 @@ def _run(
         actions = recipe.start.actions(parameters, observations, number)
         seen.append(observations)
         done.append(actions.clip(-LARGEST_ACTION, LARGEST_ACTION).astype(np.float32))
-        step = stepper.step(disturb(actions).clip(-1.0, 1.0))
+        step = stepper.step(act(observations, actions).clip(-1.0, 1.0))
         look(step)
         observations = step.observations
     return np.concatenate(seen), np.concatenate(done)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from prefine_ray.pretrain_controllers import Gait, Orbit
+from prefine_ray.pretrain_controllers import Gait, Orbit, Seek
 from prefine_ray.pretrain_recipes import recipe_for
 from prefine_ray.pretrain_rllib import ActorCritic
 from prefine_ray.pretrain_start import COPIES, demonstrate, search_controller, warm_start
@@ -32,6 +32,36 @@ def test_orbit_actions_match_a_hand_computation() -> None:
     # twice the semi-axis out, mean semi-axis 6: 0.5 * 1 * 6 = 3 m/s inwards, 6 m/s down
     expected = [2 * (-3 - 0) - 0.03 * 25, 2 * (-6 + 5)]
     np.testing.assert_allclose(orbit.actions(parameters, observations, 0)[0], expected, atol=1e-5)
+
+
+SEEK = Seek(goal=0, hazards=4, velocity=(8, 9), yaw_rate=10, front=np.pi / 4, bins=4)
+SEEK_PARAMETERS = np.array([[0.8, 1.5, 50.0, 0.4, 2.0, 0.1, 3.0, 0.5]])  # so sharp that the best direction is chosen
+
+
+def seek(goal_bin: int, hazards: dict[int, float], velocity: tuple[float, float] = (0.0, 0.0), yaw_rate: float = 0.0):
+    """Torques for a goal in the middle of a bin, and hazards by bin and lidar reading."""
+    observations = np.zeros((1, 11), dtype=np.float32)
+    observations[0, goal_bin] = 0.5
+    for hazard_bin, reading in hazards.items():
+        observations[0, 4 + hazard_bin] = reading
+    observations[0, 8:] = (*velocity, yaw_rate)
+    return SEEK.actions(SEEK_PARAMETERS, observations, 0)[0]
+
+
+def test_seek_actions_match_a_hand_computation() -> None:
+    # The goal is in front: no angle; moving forwards at 0.5 m/s and turning at 0.2 rad/s.
+    speed = 0.5 / np.sqrt(2)
+    drive, steer = 3.0 * (0.8 - 0.5), -0.1 * 0.2
+    np.testing.assert_allclose(seek(0, {}, (speed, speed), 0.2), [drive + steer, drive - steer], atol=1e-5)
+    np.testing.assert_allclose(seek(2, {}), [-2.4, -2.4], atol=1e-5)  # behind: straight backwards
+    # A hazard 0.4 m from its edge in the goal's direction: danger 1/e, of which half is braked away.
+    np.testing.assert_allclose(seek(0, {0: 0.8}), np.full(2, 2.4 * (1 - 0.5 * np.exp(-1))), atol=1e-5)
+
+
+def test_seek_goes_around_a_hazard_in_the_way() -> None:
+    left, right = seek(0, {0: 0.93, 3: 0.93})  # danger of nearly 1 in front and to the right
+    # Only a right angle is left: forwards to the one side, or backwards to the other.
+    assert abs(left - right) == pytest.approx(2 * 2.0 * np.pi / 2, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["SwimmerVelocity"])
