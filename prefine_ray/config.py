@@ -60,13 +60,16 @@ class PreferenceConfig(_Section):
 class FineTuneConfig(_Section):
     """The objective of PREFINE and its optimiser."""
 
+    # Share of the preferred trajectories that is learnt from: those that the base policy finds likeliest. A policy with
+    # one mode cannot imitate trajectories of many kinds, and these it reaches with the least change.
+    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
     learning_rate: PositiveFloat = 2e-4  # Adam
     schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine: it falls to 0 at the last step
     beta: PositiveFloat = 0.1  # inverse temperature of the preference
-    log_ratio_limit: PositiveFloat = 5.0  # bound on a segment's log-ratio
+    log_ratio_limit: PositiveFloat = 2.0  # bound on a segment's log-ratio
     log_std_min: float = -2.0  # floor of log sigma, in the policy and in the reference
     counterfactuals: Literal["learner", "actors", "closed_loop"] = "learner"
     temperature: PositiveFloat = 1.0  # scales sigma when counterfactuals are sampled

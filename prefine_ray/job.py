@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from prefine_ray.baselines.bc import BehaviouralCloning
 from prefine_ray.baselines.cpl import CPL
@@ -26,6 +27,9 @@ from prefine_ray.preferences import NotEnoughTrajectoriesError, PreferenceSets, 
 from prefine_ray.seeding import derive, numpy_generator
 from prefine_ray.tasks import get_task
 from prefine_ray.trajectories import Trajectories, read_dsrl, read_summary
+
+KEEP_LOG_STD, LEAST_LOG_PROB = -1.0, -50.0  # where likelihoods of trajectories are compared
+_ROWS = 8192  # steps whose likelihoods are computed at once
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,41 @@ def _problem(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> str | No
 
 def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     """The episodes that the pack learns from, and its members with indices into them."""
+    trajectories, members = _all_members(job)
+    share = job.config.finetune.keep
+    if job.pack.method != "prefine" or share == 1.0:
+        return trajectories, members
+    likelihood = mean_log_probs(load_policy(job.inputs.base_path), trajectories)
+    return trajectories, [
+        replace(member, preferred=likeliest(likelihood, member.preferred, share)) for member in members
+    ]
+
+
+def likeliest(likelihood: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """The share of `episodes` with the highest `likelihood` [E], at least one, in their order."""
+    count = max(1, math.ceil(share * len(episodes)))
+    return np.sort(episodes[np.argsort(-likelihood[episodes], kind="stable")[:count]])
+
+
+@torch.inference_mode()
+def mean_log_probs(policy: GaussianPolicy, trajectories: Trajectories) -> NDArray[np.float64]:
+    """Mean over the steps of each episode of log pi(a|s), [E].
+
+    With log sigma at least KEEP_LOG_STD and single steps at least LEAST_LOG_PROB, so that no few steps decide.
+    """
+    policy = policy.with_log_std_bounds((KEEP_LOG_STD, policy.architecture.log_std_bounds[1]))
+    parts = []
+    for first in range(0, len(trajectories.actions), _ROWS):
+        rows = slice(first, first + _ROWS)
+        observations, actions = (
+            torch.from_numpy(a[rows])[None] for a in (trajectories.observations, trajectories.actions)
+        )
+        mean, log_std = policy(observations)
+        parts.append(policy.log_prob(mean, log_std, actions)[0].clamp_min(LEAST_LOG_PROB).double().numpy())
+    return np.add.reduceat(np.concatenate(parts), trajectories.starts) / trajectories.lengths
+
+
+def _all_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     summary = read_summary(job.inputs.data_path, job.pack.task)
     sets = [trajectory_sets(job.config, cell, summary) for cell in job.pack.cells]
     used = np.unique(np.concatenate([side for s in sets for side in (s.preferred, s.dispreferred)]))

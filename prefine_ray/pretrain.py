@@ -152,11 +152,10 @@ class _Run:
         return self._make_ladder()
 
     def _warm_start(self, algorithm: VectorPPO) -> None:
-        """Starts from a controller; those that keep to limits on the cost are saved on the way."""
-        for limit in self.recipe.start_limits or (None,):
-            warm_start(self.task, self.recipe, algorithm.module, self.progress.seed, limit)
-            if limit is not None:
-                self._snapshot(algorithm, 0.0, limit)  # scored when the ladder is made
+        """Starts from a controller; others, and those that keep to limits on the cost, are saved on the way."""
+        for recipe, limit in starts(self.recipe):
+            warm_start(self.task, recipe, algorithm.module, self.progress.seed, limit)
+            self._snapshot(algorithm, 0.0, 0.0)  # scored when the ladder is made
         algorithm.send_weights()
 
     def _iterate(self, algorithm: VectorPPO, bar: tqdm) -> None:
@@ -277,6 +276,13 @@ class _Run:
         }
         write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
         return folder
+
+
+def starts(recipe: Recipe) -> Iterator[tuple[Recipe, float | None]]:
+    """The recipe with each controller that is cloned, and the limit on the episode cost that it keeps to."""
+    for start in (*recipe.other_starts, recipe.start):
+        for limit in recipe.start_limits or (None,):
+            yield replace(recipe, start=start), limit
 
 
 def cost_limit(task: Task, first_cost: float, progress: float, last_limit: float = 0.25) -> float:

@@ -102,10 +102,7 @@ class Seek:
     bins: int = 16
     lidar_range: float = 3.0  # m
     hazard_radius: float = 0.2  # m
-    prior: Prior = (
-        (0.93, 1.05, 1.85, 0.3, 1.8, 0.0, 1.6, 1.0),
-        (0.05, 0.2, 0.3, 0.05, 0.2, 0.03, 0.3, 0.1),
-    )
+    prior: Prior = ((0.9, 1.0, 2.0, 0.3, 1.8, 0.0, 1.6, 1.0), (0.05, 0.2, 0.3, 0.05, 0.2, 0.03, 0.3, 0.1))
 
     def actions(self, parameters: Floats, observations: NDArray[np.float32], step: int) -> Floats:
         """Torques [N, 2] of the wheels for parameters [N, 8] and observations [N, obs_dim], the same at every step."""

@@ -44,6 +44,7 @@ class Recipe:
         None  # what is searched for and cloned before PPO begins (`pretrain_start`)
     )
     start_limits: tuple[float, ...] = ()  # on the episode cost, falling: for each, a start is searched and saved
+    other_starts: tuple[Seek, ...] = ()  # cloned and saved before it
     generations: int = 20  # of the search
     imitation_rounds: int = 1  # of cloning the controller; from the second on, at the states of the clone too
     guided_share: float = 0.0  # share of the steps, at the start of phase 1, that punish excess over the limits
@@ -92,6 +93,14 @@ def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: A
     """Where a simulator step costs more than learning from it: smaller batches, more updates on each."""
     recipe = Recipe(steps, limits, 16, rollout_length, epochs=10, minibatch=512, cap_rate=0.03)
     return replace(recipe, **other)
+
+
+def _seek(speed: float, weight: float, reach: float, brake: float) -> Seek:
+    """The other parameters are those that a search found: 12 generations, a price of 0.15 per step of cost."""
+    parameters = (speed, weight, 1.85, reach, 1.8, 0.0, 1.6, brake)
+    return Seek(
+        goal=24, hazards=40, velocity=(3, 4), yaw_rate=8, front=-np.pi / 2, prior=(parameters, (0.0,) * len(parameters))
+    )
 
 
 RECIPES: dict[str, Recipe] = {
@@ -148,9 +157,13 @@ RECIPES: dict[str, Recipe] = {
         1_000_000,
         _HAZARD,
         250,
-        start=Seek(goal=24, hazards=40, velocity=(3, 4), yaw_rate=8, front=-np.pi / 2),
-        start_limits=(40, 20, 8, 2),
-        generations=4,
+        start=_seek(speed=0.93, weight=1.05, reach=0.3, brake=1.0),
+        other_starts=(
+            _seek(speed=0.75, weight=2.0, reach=0.4, brake=1.3),
+            _seek(speed=0.8, weight=3.0, reach=0.3, brake=1.3),
+            _seek(speed=0.93, weight=2.0, reach=0.3, brake=1.0),
+        ),
+        generations=0,
         imitation_rounds=4,
         guide=0.5,
         reward_share=0.1,
