@@ -11,7 +11,7 @@ from typing import Any
 from prefine_ray.config import SweepConfig, digest
 from prefine_ray.files import file_digest
 
-RESULT_VERSION = 1  # raise when a change of the code changes results
+RESULT_VERSION = 2  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
 CLONING_METHODS = ("bc_all", "bc_safe")  # they know no preferences
 IDENTITY = (

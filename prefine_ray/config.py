@@ -19,6 +19,7 @@ CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the da
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class ConfigError(ValueError):
@@ -61,8 +62,8 @@ class FineTuneConfig(_Section):
     """The objective of PREFINE and its optimiser."""
 
     # Share of the preferred trajectories that is learnt from: those that the base policy finds likeliest. A policy with
-    # one mode cannot imitate trajectories of many kinds, and these it reaches with the least change.
-    keep: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # one mode cannot imitate trajectories of many kinds. Or one share for each kind, e.g. {random: 0.3}.
+    keep: Share | dict[PreferredChoice, Share] = 1.0
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
@@ -77,6 +78,12 @@ class FineTuneConfig(_Section):
     window_episodes: Positive = 16  # episodes per side of one such generation
     log_every: Positive = 25  # steps between two points of the learning curves
     checkpoint_every: Positive = 250  # steps between two checkpoints of the Train worker
+
+    def share_kept(self, preferred: PreferredChoice | str) -> float:
+        """`keep` for a kind of preferred trajectories."""
+        return (
+            self.keep if isinstance(self.keep, float) else {str(k): v for k, v in self.keep.items()}.get(preferred, 1.0)
+        )
 
     @model_validator(mode="after")
     def _whole_stretches(self) -> FineTuneConfig:

@@ -121,12 +121,13 @@ def _problem(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> str | No
 def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     """The episodes that the pack learns from, and its members with indices into them."""
     trajectories, members = _all_members(job)
-    share = job.config.finetune.keep
-    if job.pack.method != "prefine" or share == 1.0:
+    shares = [job.config.finetune.share_kept(cell.preferred) for cell in job.pack.cells]
+    if job.pack.method != "prefine" or min(shares) == 1.0:
         return trajectories, members
     likelihood = mean_log_probs(load_policy(job.inputs.base_path), trajectories)
     return trajectories, [
-        replace(member, preferred=likeliest(likelihood, member.preferred, share)) for member in members
+        replace(member, preferred=likeliest(likelihood, member.preferred, share))
+        for member, share in zip(members, shares, strict=True)
     ]
 
 

@@ -124,7 +124,7 @@ class PopulationLearner(ABC):
     # ------------------------------------------------------------------ the training
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.policy.parameters(), lr=self.settings.learning_rate, foreach=True)
+        return torch.optim.Adam(self.policy.parameters(), lr=self.settings.learning_rate, fused=True)
 
     def _fall_along_a_cosine(self) -> None:
         """Sets the learning rate of this step: the full one at the first step, 0 after the last."""

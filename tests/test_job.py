@@ -198,13 +198,13 @@ def test_the_likelihood_of_an_episode_is_the_mean_over_its_steps():
 
 
 def test_keep_leaves_the_preferred_trajectories_that_the_base_finds_likeliest(inputs, threshold):
-    def members(keep: float, method: str = "prefine"):
+    def members(keep: float | dict[str, float], method: str = "prefine"):
         sweep = config(threshold, finetune={"steps": 6, "batch_size": 8, "log_every": 3, "keep": keep})
         pack = next(p for p in make_packs(make_cells(sweep, inputs), set()) if p.method == method)
         return load_members(FineTuneJob(pack, inputs["BallRun"], sweep))
 
     trajectories, everything = members(1.0)
-    kept = members(0.4)[1]
+    kept = members({"best": 0.4, "random": 0.1})[1]  # the preferred are the best ones
     likelihood = mean_log_probs(load_policy(inputs["BallRun"].base_path), trajectories)
     for whole, part in zip(everything, kept, strict=True):
         assert len(part.preferred) == int(np.ceil(0.4 * len(whole.preferred)))
