@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from prefine_ray.policy import GaussianPolicy, policy_from_bytes
 from prefine_ray.seeding import derive
 from prefine_ray.simulators import VectorStepper
+from prefine_ray.tasks import get_task
 from prefine_ray.trajectories import Trajectories
 
-MOST_COPIES = 64  # more would empty the caches; fewer pay for the policy call
-COPIES = {"BallRun": 32, "BallCircle": 16, "DroneRun": 16}  # where steps are short, caches matter sooner
+# Copies of a task that one process steps together: more empty the caches, fewer pay for the policy call. A Bullet copy
+# is an engine of its own, of 30 to 42 MB.
+COPIES = {"bullet": 16, "safety-gymnasium": 64}
 
 
 def rollout_copies(task: str) -> int:
-    """How many copies of a task one process steps fastest together (measured by `benchmarks.rollouts`)."""
-    return COPIES.get(task, MOST_COPIES)
+    """About how many copies of a task one process should step together."""
+    return COPIES[get_task(task).suite]
 
 
 def rollout(

@@ -96,3 +96,16 @@ def test_shipped_files_load_and_come_back_from_their_dump(path):
 
 def test_there_are_shipped_files():
     assert SHIPPED
+
+
+def test_the_share_that_is_kept_may_depend_on_the_kind():
+    def kept(keep: object) -> list[float]:
+        settings = SweepConfig(name="t", finetune={"keep": keep}).finetune
+        return [settings.share_kept(kind) for kind in ("best", "random", "labels")]
+
+    assert kept(0.5) == [0.5, 0.5, 0.5]
+    assert kept(1) == [1.0, 1.0, 1.0]
+    assert kept({"random": 0.3}) == [1.0, 0.3, 1.0]
+    for wrong in (0, 1.5, {"random": 0}, {"worst": 0.5}):
+        with pytest.raises(ValueError, match="keep"):
+            kept(wrong)

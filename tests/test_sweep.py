@@ -15,6 +15,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from prefine_ray.orchestration.sweep import evaluation_parts
 from prefine_ray.results import ResultsDir
 from prefine_ray.tracking import tracking_uri
 
@@ -61,6 +62,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def rows(folder: Path) -> pd.DataFrame:
     return pd.read_parquet(folder / "results" / "episodes.parquet")
+
+
+@pytest.mark.parametrize(
+    ("cells", "episodes", "actors", "sizes"),
+    [
+        (20, 5, 2, [10, 10]),  # one part for each actor
+        (56, 20, 2, [4] * 14),  # 64 copies hold 3.2 policies
+        (1, 20, 4, [1]),
+        (3, 100, 1, [1, 1, 1]),  # never less than one policy
+    ],
+)
+def test_cells_are_evaluated_in_parts_that_fill_the_copies_and_the_actors(cells, episodes, actors, sizes):
+    parts = evaluation_parts(cells, episodes, 64, actors)
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [index for part in parts for index in range(cells)[part]] == list(range(cells))
 
 
 def test_sweep_leaves_rows_policies_tables_and_plots(finished):
