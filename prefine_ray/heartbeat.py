@@ -8,8 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -68,6 +67,7 @@ class Heartbeat:
         now = time.time()
         self._root, self._error = root, ""
         self._state = SweepState(socket.gethostname(), os.getpid(), now, now, "preparing")
+        self._first_starts: dict[str, float] = {}  # Unix time, by pack
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -76,9 +76,22 @@ class Heartbeat:
         """Why the sweep has to stop, or nothing."""
         return self._error
 
-    def show(self, phase: str, running: Sequence[RunningPack] = ()) -> None:
+    def show(self, phase: str) -> None:
         """Changes what the next beat says."""
-        self._state.phase, self._state.running = phase, list(running)
+        self._state.phase = phase
+
+    def begin(self, pack: RunningPack) -> None:
+        """A pack runs; one that was lost and runs again counts from its first start."""
+        first = self._first_starts.setdefault(pack.name, pack.started)
+        self._state.phase = "running"
+        self._state.running = [*self._others(pack.name), replace(pack, started=first)]
+
+    def end(self, pack: str) -> None:
+        """A pack, by its name, runs no longer."""
+        self._state.running = self._others(pack)
+
+    def _others(self, pack: str) -> list[RunningPack]:
+        return [running for running in self._state.running if running.name != pack]
 
     def stop_sweep(self, error: str) -> None:
         """Interrupts the sweep for this reason."""

@@ -18,11 +18,25 @@ def test_a_run_says_what_it_does_and_how_it_ended(tmp_path):
         assert state is not None
         assert state.phase == "preparing"
         assert state.alive
-        beat.show("running", [pack])
+        beat.begin(pack)
         beat._write()
         assert read_state(tmp_path).running == [pack]
     state = read_state(tmp_path)
     assert (state.phase, state.running, state.alive) == ("finished", [], False)
+
+
+def test_a_pack_that_runs_again_counts_from_its_first_start(tmp_path):
+    beat = Heartbeat(tmp_path)
+    beat.begin(RunningPack("p1", "BallRun", "prefine BallRun", 4, 12.0, 0))
+    beat.begin(RunningPack("p2", "CarRun", "prefine CarRun", 2, 13.0, 0))
+    beat.end("p1")
+    beat.begin(RunningPack("p1", "BallRun", "prefine BallRun", 4, 99.0, 1))
+    beat._write()
+    assert [(p.name, p.started, p.failures) for p in read_state(tmp_path).running] == [("p2", 13.0, 0), ("p1", 12.0, 1)]
+    beat.end("p2")
+    beat.end("p1")
+    beat._write()
+    assert read_state(tmp_path).running == []
 
 
 def test_an_error_leaves_the_state_stopped(tmp_path):

@@ -87,7 +87,8 @@ def connect(address: str | None = None) -> bool:
     _check_address(address)
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune prints nothing of its own beside the progress line
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune prints nothing of its own beside the progress line,
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # which says what failed and names the log
     own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}  # ten processes saved
     settings: dict[str, Any] = {"runtime_env": {"env_vars": threads}, "logging_level": logging.WARNING, **own}
     try:

@@ -25,7 +25,6 @@ class SweepProgress(Callback):
 
     def __init__(self, results: ResultsDir, cells: Sequence[Cell], tracker: Tracker, heartbeat: Heartbeat):
         self._results, self._tracker, self._heartbeat = results, tracker, heartbeat
-        self._started: dict[str, float] = {}  # Unix time, by pack
         done = results.finished_cells() & {cell.name for cell in cells}
         self._bar = tqdm(
             desc="sweep", total=len(cells), initial=len(done), unit="cell", mininterval=0, dynamic_ncols=True
@@ -55,8 +54,10 @@ class SweepProgress(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack begins, or begins again."""
-        self._started.setdefault(trial.config["pack"].name, time.time())
-        self._show_running(trials)
+        pack: Pack = trial.config["pack"]
+        self._heartbeat.begin(
+            RunningPack(pack.name, pack.task, pack.label, len(pack.cells), time.time(), trial.num_failures)
+        )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack is on disk: count its cells and send them to MLflow."""
@@ -65,7 +66,7 @@ class SweepProgress(Callback):
         note = f", {failed} of them FAILED: {self._results.log_path(pack.name)}" if failed else ""
         self._bar.update(len(pack.cells))
         self.say(f"done: {pack.label}, {len(pack.cells)} cells{note}")
-        self._show_running(trials)
+        self._heartbeat.end(pack.name)
         self._tracker.update()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -77,7 +78,7 @@ class SweepProgress(Callback):
             return
         self._results.append_log(pack.name, f"lost, runs again\n{text}")
         self.say(f"lost: {pack.label}, runs again: {last_line(text)}")
-        self._show_running(trials)
+        self._heartbeat.end(pack.name)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack was lost too often: record its cells as failed, with the reason."""
@@ -89,21 +90,12 @@ class SweepProgress(Callback):
         self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
         self.say(f"FAILED: {pack.label}: {last_line(text)} ({self._results.log_path(pack.name)})")
         self._bar.update(len(pack.cells))
-        self._show_running(trials)
+        self._heartbeat.end(pack.name)
         self._tracker.update()
 
     def say(self, line: str) -> None:
         """Prints a line above the progress line."""
         self._bar.write(line, file=sys.stderr)
-
-    def _show_running(self, trials: Sequence[Any]) -> None:
-        packs = [(trial.config["pack"], trial.num_failures) for trial in trials if trial.status == "RUNNING"]
-        now = time.time()
-        running = [
-            RunningPack(pack.name, pack.task, pack.label, len(pack.cells), self._started.get(pack.name, now), failures)
-            for pack, failures in packs
-        ]
-        self._heartbeat.show("running", running)
 
 
 def latest_error(trial: Any) -> str:

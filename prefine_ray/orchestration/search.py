@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 from tqdm import tqdm
 
+from prefine_ray.cells import Pack
 from prefine_ray.config import FineTuneConfig, dump_config
 from prefine_ray.heartbeat import Heartbeat, RunningPack
 from prefine_ray.job import FineTuneJob, check_inputs, policy_header, trial_rows
@@ -294,7 +295,6 @@ class SearchProgress(tune.Callback):
         self._searcher, self._results, self._tracker, self._heartbeat = searcher, results, tracker, heartbeat
         total = searcher.config.search.trials
         self._bar = tqdm(desc="search", total=total, unit="trial", mininterval=0, dynamic_ncols=True)
-        self._started: dict[str, float] = {}  # Unix time, by pack
         self._passed_over = 0  # trials that were on disk
 
     def __getstate__(self) -> dict[str, Any]:
@@ -316,22 +316,24 @@ class SearchProgress(tune.Callback):
         self._passed_over += stored
         self._bar.initial += stored
         self._bar.update(stored)
-        self._show_running(trials)
+        pack, label = self._pack(trial), f"trial {trial.config['number']}"
+        self._heartbeat.begin(RunningPack(pack.name, pack.task, label, 1, time.time(), trial.num_failures))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial is on disk."""
-        pack = self._searcher.trials[trial.config["number"]].pack
+        pack = self._pack(trial)
         outcome = read_outcome(self._results, pack)
         assert outcome is not None
+        self._heartbeat.end(pack.name)
         self._say(trial, f"FAILED: {self._results.log_path(pack.name)}" if outcome.failed else _summary(outcome))
-        self._show_running(trials)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process or node of a trial was lost: it runs again, from its last checkpoint."""
         text = latest_error(trial)
         if is_full(text):
             return self._heartbeat.stop_sweep(full_message(self._results.root))
-        self._results.append_log(self._searcher.trials[trial.config["number"]].pack.name, f"lost, runs again\n{text}")
+        self._results.append_log(self._pack(trial).name, f"lost, runs again\n{text}")
+        self._heartbeat.end(self._pack(trial).name)
         self._bar.write(f"lost: trial {trial.config['number']}, runs again: {last_line(text)}", file=sys.stderr)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -340,8 +342,8 @@ class SearchProgress(tune.Callback):
         if is_full(text):
             return self._heartbeat.stop_sweep(full_message(self._results.root))
         _write_failure(self._results, number, self._searcher.trials[number], text)
+        self._heartbeat.end(self._pack(trial).name)
         self._say(trial, f"FAILED: {last_line(text)}")
-        self._show_running(trials)
 
     def _say(self, trial: Any, text: str) -> None:
         values = ", ".join(f"{key} {value}" for key, value in trial.config["values"].items())
@@ -349,14 +351,8 @@ class SearchProgress(tune.Callback):
         self._bar.update(1)
         self._tracker.update()
 
-    def _show_running(self, trials: list[Any]) -> None:
-        running = []
-        for trial in trials:
-            if trial.status == "RUNNING":
-                pack, number = self._searcher.trials[trial.config["number"]].pack, trial.config["number"]
-                started = self._started.setdefault(pack.name, time.time())
-                running.append(RunningPack(pack.name, pack.task, f"trial {number}", 1, started, trial.num_failures))
-        self._heartbeat.show("running", running)
+    def _pack(self, trial: Any) -> Pack:
+        return self._searcher.trials[trial.config["number"]].pack
 
 
 def _summary(outcome: Outcome) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.nodes import Cluster
+from tests.faults.nodes import Cluster, Network
 from tests.faults.sweeps import Sweep
 
 _SUMMARY = pytest.StashKey[list[str]]()
@@ -51,6 +52,17 @@ def cluster(ray_folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """Two hosts."""
+    try:
+        network = Network(2)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("needs root and iproute2: network namespaces")
+    yield network
+    network.close()
 
 
 @pytest.fixture

@@ -164,17 +164,6 @@ def can_mount() -> bool:
         return mounted.returncode == 0 and subprocess.run(["umount", folder], check=True).returncode == 0
 
 
-def can_make_hosts() -> bool:
-    """Whether this process may make network namespaces and mount file systems."""
-    if not can_mount():
-        return False
-    try:
-        Network(1).close()
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
-
-
 class MlflowServer:
     """A real tracking server over sqlite."""
 

@@ -50,7 +50,7 @@ def kill(*pids: int) -> None:
             continue
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = 900, pause: float = 0.05) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, timeout: float = 900, pause: float = 0.05) -> T:
     """The condition's first true value."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import yaml
 
+from prefine_ray.heartbeat import read_state
 from tests.faults import processes
 from tests.faults.nodes import environment
 
@@ -28,6 +31,7 @@ CONFIG = {
 CELLS = 2 + 2 * 2 * 2  # base cells and grid cells
 KINDS = ("episodes", "curves", "trials")
 TIMING = ["wall_s"]  # columns that are not results
+T = TypeVar("T")
 PROGRESS = ("parts/trials/*.parquet", "ray/train/*/checkpoint_*/state.pt")
 
 
@@ -48,7 +52,10 @@ class Sweep:
         command = [sys.executable, "-m", "prefine_ray", "sweep", str(self.folder / "config.yaml")]
         command += ["--results", str(self.results), "--data-dir", str(self._data), *options]
         with open(self.folder / "output", "w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(**variables))
+            # Elsewhere than in the repository, since Ray's workers import from the folder where the driver runs.
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment(**variables), cwd=self.folder
+            )
 
     def finish(self, status: int = 0, timeout: float = 1500) -> str:
         """Waits for the end; what it printed."""
@@ -76,15 +83,23 @@ class Sweep:
         self.wait(lambda: self.progress() - before, "progress after the fault")
         return time.monotonic() - begun
 
-    def wait(self, condition, what: str) -> None:
-        def alive_and_true():
+    def wait_for_packs(self) -> None:
+        """Until this process, not one before it, runs packs."""
+        assert self.process is not None
+        pid = self.process.pid
+        self.wait(lambda: (state := read_state(self.results)) and state.pid == pid and state.running, "a running pack")
+
+    def wait(self, condition: Callable[[], T], what: str) -> T:
+        """The condition's first true value, while the process lives."""
+
+        def alive_and_true() -> T | None:
             assert self.process is not None
             if value := condition():
                 return value
             assert self.process.poll() is None, self.output
             return None
 
-        processes.wait_for(alive_and_true, what, pause=0.02)
+        return processes.wait_for(alive_and_true, what, pause=0.02)
 
     def rows(self, kind: str = "episodes") -> pd.DataFrame:
         rows = pd.read_parquet(self.results / f"{kind}.parquet")

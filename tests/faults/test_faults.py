@@ -17,11 +17,10 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.faults import processes
-from tests.faults.nodes import Cluster, MlflowServer, Network, Node, can_make_hosts, environment
+from tests.faults.nodes import Cluster, MlflowServer, Node, can_mount, environment
 from tests.faults.sweeps import CELLS, assert_same
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
-needs_hosts = pytest.mark.skipif(not can_make_hosts(), reason="needs root: network namespaces, mounts")
 
 WORKER = "ray::RayTrainWorker"
 BUSY_ACTOR = "ray::RolloutActor.table"
@@ -35,9 +34,8 @@ def node_of(nodes: list[Node], beginning: str) -> Node | None:
 def test_rollout_actor_killed(cluster, sweep, reference, tell):
     sweep.start("--address", cluster.address)
     sweep.wait_for_training()
-    sweep.wait(lambda: processes.named(cluster.roots, BUSY_ACTOR), "a busy rollout actor")
-    victim = processes.named(cluster.roots, BUSY_ACTOR) or processes.named(cluster.roots, "ray::RolloutActor")
-    processes.kill(victim[0])
+    victims = sweep.wait(lambda: processes.named(cluster.roots, BUSY_ACTOR), "a busy rollout actor")
+    processes.kill(victims[0])
     seconds = sweep.wait_for_recovery()
     sweep.finish()
     rows = assert_same(sweep, reference)
@@ -83,6 +81,7 @@ def test_driver_killed(where, sweep, reference, tell, request):
     sweep.process.wait()
     begun = time.monotonic()
     sweep.start(*options)
+    sweep.wait_for_packs()  # a Train worker of the killed one may have written a last checkpoint
     sweep.wait_for_recovery()
     seconds = time.monotonic() - begun
     sweep.finish()
@@ -120,7 +119,7 @@ def test_mlflow_server_killed(sweep, reference, tell, tmp_path):
     )
 
 
-@needs_hosts
+@pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system")
 def test_results_disk_full(sweep, reference, tell):
     sweep.results.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(sweep.results)], check=True)
@@ -137,6 +136,7 @@ def test_results_disk_full(sweep, reference, tell):
         filler.unlink()
         begun = time.monotonic()
         sweep.start()
+        sweep.wait_for_packs()
         sweep.wait_for_recovery()
         seconds = time.monotonic() - begun
         sweep.finish()
@@ -160,9 +160,7 @@ def fill(folder: Path) -> Path:
     return path
 
 
-@needs_hosts
-def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, tmp_path):
-    network = Network(2)
+def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, network, tmp_path):
     server = MlflowServer(tmp_path, network.address)
     cluster = None
     try:
@@ -181,7 +179,6 @@ def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, tmp_path):
         server.kill()
         if cluster is not None:
             cluster.close()
-        network.close()
     rows = assert_same(sweep, reference)
     tell(f"network of the fit's node cut: went on after {seconds:.1f} s, {rows} episode rows identical")
 

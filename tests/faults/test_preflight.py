@@ -9,21 +9,14 @@ from pathlib import Path
 import pytest
 
 import prefine_ray
-from tests.faults.nodes import Cluster, Network, can_make_hosts
+from tests.faults.nodes import Cluster, Network, can_mount
 from tests.faults.sweeps import CONFIG, Sweep
 
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(not can_make_hosts(), reason="needs root: network namespaces, mounts"),
+    pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system"),
 ]
-
-
-@pytest.fixture
-def network() -> Iterator[Network]:
-    network = Network(2)
-    yield network
-    network.close()
 
 
 @pytest.fixture
