@@ -19,38 +19,40 @@ up() {
     local nodes=$1 cpus=$2 gpus=$3 node
     [ ! -e "$dir/pids" ] || { echo "error: $dir has a cluster; run '$0 down' first" >&2; exit 1; }
     mkdir -p "$dir"
+    : >"$dir/pids"
     (umask 077 && "$ray" get-auth-token --generate >/dev/null 2>&1) # ~/.ray/auth_token, made when first needed
     unset RAY_ADDRESS
     start 1 "$cpus" "$([ "$nodes" = 1 ] && echo "$gpus" || echo 0)" \
         --head --node-ip-address=127.0.0.1 --port="$port" --dashboard-host=127.0.0.1 --dashboard-port="$((port + 1))" \
         --temp-dir="$dir"
-    wait_for 1
     for node in $(seq 2 "$nodes"); do
         start "$node" "$cpus" "$([ "$node" = "$nodes" ] && echo "$gpus" || echo 0)" \
             --address="127.0.0.1:$port" --node-ip-address=127.0.0.1
     done
-    for node in $(seq 2 "$nodes"); do wait_for "$node"; done
     echo "$nodes nodes are up:"
     echo "export RAY_ADDRESS=127.0.0.1:$port RAY_AUTH_MODE=token"
 }
 
-start() { # NODE CPUS GPUS OPTIONS of ray start
-    local node=$1 cpus=$2 gpus=$3
+start() { # NODE CPUS GPUS OPTIONS of ray start; tries again where a busy machine takes longer than Ray's 30 s
+    local node=$1 cpus=$2 gpus=$3 log=$dir/node$1.log
     shift 3
-    setsid "$ray" start --block --num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory=200000000 \
-        --dashboard-agent-listen-port="$((52400 + node))" "$@" >"$dir/node$node.log" 2>&1 &
-    echo "$node $!" >>"$dir/pids"
+    for _ in 1 2 3 4 5; do
+        setsid "$ray" start --block --num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory=200000000 \
+            --dashboard-agent-listen-port="$((52400 + node))" "$@" >"$log" 2>&1 &
+        sed -i "/^$node /d" "$dir/pids"
+        echo "$node $!" >>"$dir/pids"
+        if has_started "$node"; then return; fi
+        grep -q "timed out during startup" "$log" || break
+    done
+    tail -n 3 "$log" >&2
+    echo "error: node $node did not start; see $log, then run '$0 down'" >&2
+    exit 1
 }
 
-wait_for() { # NODE
-    local log=$dir/node$1.log
+has_started() { # NODE: waits until it has, or has ended without
     SECONDS=0
-    until grep -q "Ray runtime started" "$log" 2>/dev/null; do
-        if [ "$SECONDS" -gt 180 ] || ! kill -0 "$(pid_of "$1")" 2>/dev/null; then
-            tail -n 3 "$log" >&2
-            echo "error: node $1 did not start; see $log" >&2
-            exit 1
-        fi
+    until grep -q "Ray runtime started" "$dir/node$1.log" 2>/dev/null; do
+        [ "$SECONDS" -lt 180 ] && kill -0 "$(pid_of "$1")" 2>/dev/null || return 1
         sleep 0.5
     done
 }

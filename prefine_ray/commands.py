@@ -26,6 +26,7 @@ def user_errors() -> tuple[type[Exception], ...]:
     errors: list[type[Exception]] = [UnknownTaskError]
     for module, names in {
         "prefine_ray.config": ["ConfigError"],
+        "prefine_ray.files": ["MissingFileError"],
         "prefine_ray.policy": ["PolicyFileError"],
         "prefine_ray.trajectories": ["TrajectoryFileError"],
         "prefine_ray.preferences": ["NotEnoughTrajectoriesError", "LabelFileError"],
@@ -35,6 +36,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         "prefine_ray.pretrain": ["PretrainError"],
         "prefine_ray.orchestration.cluster": ["ClusterError"],
         "prefine_ray.results": ["StorageError", "FolderInUseError"],
+        "prefine_ray.tracking": ["ServeError"],
         "analysis.rows": ["ResultsError"],
     }.items():
         if module in sys.modules:  # an error of a module that was never imported cannot be raised
@@ -98,7 +100,7 @@ def _collected_file(task: str, directory: Path) -> Path:
 
     files = sorted(directory.glob(f"{task}-*.hdf5"), key=lambda path: path.stat().st_mtime)
     if not files:
-        raise TrajectoryFileError(f"{directory}: no data of {task}; run `prefine collect --task {task}` or give --file")
+        raise TrajectoryFileError(f"{directory}: no data of {task}; run `prefine collect --task {task}` or name a file")
     return files[-1]
 
 

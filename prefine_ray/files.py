@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class MissingFileError(FileNotFoundError):
+    """A file that was asked for is not there."""
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on success its file is synced and renamed to `path`.
@@ -44,9 +48,16 @@ def write_text(path: str | Path, content: str) -> None:
 
 
 def file_digest(path: str | Path) -> str:
-    """A hash of a file's content, 16 hexadecimal digits."""
+    """A hash of a file's content, 16 hexadecimal digits.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
     hasher = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            hasher.update(block)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                hasher.update(block)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such file") from error
     return hasher.hexdigest()[:16]

@@ -59,6 +59,10 @@ _PAUSE_S = 60.0
 _EVERY_S = 5.0  # between two updates
 
 
+class ServeError(RuntimeError):
+    """MLflow's pages cannot be shown; the message says the remedy."""
+
+
 @dataclass(frozen=True)
 class SyncReport:
     """What a sync did."""
@@ -329,8 +333,7 @@ def serve(results: ResultsDir, port: int = 5000) -> None:
     """Shows MLflow's pages of a results folder on 127.0.0.1 until Ctrl-C; a server that runs already is named only.
 
     Raises:
-        FileNotFoundError: the folder has no MLflow store.
-        OSError: the port is taken.
+        ServeError: the folder has no MLflow store, or the port is taken.
     """
     uri = tracking_uri(results)
     if uri.startswith("http"):
@@ -338,7 +341,7 @@ def serve(results: ResultsDir, port: int = 5000) -> None:
         return
     store = results.root / "mlflow" / "mlflow.db"
     if uri == _local_uri(results) and not store.exists():
-        raise FileNotFoundError(f"{store}: no runs here yet; `prefine sync {results.root}` sends results to MLflow")
+        raise ServeError(f"{store}: no runs here yet; `prefine sync {results.root}` sends results to MLflow")
     _check_port(port)
     apply_settings()
     options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -408,4 +411,4 @@ def _check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise OSError(f"port {port} of 127.0.0.1 is taken; choose another with --port") from error
+            raise ServeError(f"port {port} of 127.0.0.1 is taken; choose another with --port") from error

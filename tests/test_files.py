@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from prefine_ray.files import atomic_path, file_digest, write_bytes, write_text
+from prefine_ray.files import MissingFileError, atomic_path, file_digest, write_bytes, write_text
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -44,3 +44,5 @@ def test_digest_is_of_the_content(tmp_path):
     write_bytes(tmp_path / "b", content[:-1] + b"y")
     assert file_digest(tmp_path / "a") == hashlib.sha256(content).hexdigest()[:16]
     assert file_digest(tmp_path / "a") != file_digest(tmp_path / "b")
+    with pytest.raises(MissingFileError, match="there is no such file"):
+        file_digest(tmp_path / "c")

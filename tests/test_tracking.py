@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 
 from prefine_ray.results import ResultsDir
 from prefine_ray.tasks import get_task
-from prefine_ray.tracking import EXPERIMENT, Tracker, serve, tracking_uri, without_password
+from prefine_ray.tracking import EXPERIMENT, ServeError, Tracker, serve, tracking_uri, without_password
 from tests.mlflow_store import (
     CURVE_STEPS,
     STEPS,
@@ -399,14 +399,14 @@ def test_pages_that_cannot_be_shown(
     results: ResultsDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(FileNotFoundError, match="prefine sync"):
+    with pytest.raises(ServeError, match="prefine sync"):
         serve(results, 5000)
     (results.root / "mlflow").mkdir(parents=True)
     (results.root / "mlflow" / "mlflow.db").touch()
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
-        with pytest.raises(OSError, match="choose another with --port"):
+        with pytest.raises(ServeError, match="choose another with --port"):
             serve(results, holder.getsockname()[1])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@tracking:5000")
     serve(results, 5000)
