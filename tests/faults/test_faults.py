@@ -22,13 +22,25 @@ from tests.faults.sweeps import CELLS, assert_same
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
-WORKER = "ray::RayTrainWorker"
+WORKER, TRIAL = "ray::RayTrainWorker", "ray::ImplicitFunc"
 BUSY_ACTOR = "ray::RolloutActor.table"
+ROLES = {
+    WORKER: "the Train worker",
+    "ray::TrainController": "its controller",
+    TRIAL: "the trial",
+    "ray::RolloutActor": "rollout actors",
+}
 
 
 def node_of(nodes: list[Node], beginning: str) -> Node | None:
     """The node that runs such a process."""
     return next((node for node in nodes if processes.named([node.process.pid], beginning)), None)
+
+
+def roles_on(node: Node) -> str:
+    """What a node is there for at the moment."""
+    found = [role for beginning, role in ROLES.items() if processes.named([node.process.pid], beginning)]
+    return ", ".join(found)
 
 
 def test_rollout_actor_killed(cluster, sweep, reference, tell):
@@ -52,16 +64,17 @@ def test_train_worker_killed(cluster, sweep, reference, tell):
     tell(f"Train worker killed after a checkpoint: went on after {seconds:.1f} s, {rows} episode rows identical")
 
 
-def test_node_killed(ray_folder, sweep, reference, tell):
+@pytest.mark.parametrize("process", [WORKER, TRIAL], ids=["of the Train worker", "of the trial"])
+def test_node_killed(process, ray_folder, sweep, reference, tell):
     cluster = Cluster(ray_folder, cpus=0)  # the head does no work, so that the fit is on a node that can be lost
     try:
         nodes = [cluster.add(name, cpus=2) for name in ("second", "third")]
         cluster.wait()
         sweep.start("--address", cluster.address)
         sweep.wait_for_training()
-        victim = node_of(nodes, WORKER)
+        victim = node_of(nodes, process)
         assert victim is not None
-        lost = sorted({processes.title(pid).split(".")[0] for pid in processes.named([victim.process.pid], "ray::")})
+        lost = roles_on(victim)
         victim.kill()
         seconds = sweep.wait_for_recovery()
         output = sweep.finish()
@@ -69,7 +82,7 @@ def test_node_killed(ray_folder, sweep, reference, tell):
         cluster.close()
     rows = assert_same(sweep, reference)
     assert "FAILED" not in output
-    tell(f"node killed ({', '.join(lost)}): went on after {seconds:.1f} s, {rows} episode rows identical")
+    tell(f"node killed ({lost}): went on after {seconds:.1f} s, {rows} episode rows identical")
 
 
 @pytest.mark.parametrize("where", ["own Ray", "cluster"])
