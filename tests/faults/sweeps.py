@@ -19,14 +19,14 @@ from tests.faults.nodes import environment
 CONFIG = {
     "name": "faults",
     "tasks": ["BallRun"],
-    "preferred": ["best", "random"],  # two packs, one after the other
+    "preferred": ["best", "random"],
     "weights": [0, 5],
     "seeds": 2,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
     "finetune": {"steps": 300, "batch_size": 32, "log_every": 50, "checkpoint_every": 100},
     "evaluation": {"episodes": 3},
-    "resources": {"rollout_actors": 2, "concurrent_trials": 1},
+    "resources": {"rollout_actors": 2, "concurrent_trials": 1, "max_population": 4},  # two packs, one after the other
 }
 CELLS = 2 + 2 * 2 * 2  # base cells and grid cells
 KINDS = ("episodes", "curves", "trials")

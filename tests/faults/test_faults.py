@@ -203,7 +203,7 @@ def test_four_nodes_give_the_rows_of_one(ray_folder, sweep, reference, tell):
             cluster.add(name)
         cluster.wait()
         begun = time.monotonic()
-        sweep.start("--address", cluster.address)
+        sweep.start("--address", cluster.address, "--actors", "3")  # instead of 2
         sweep.finish()
         seconds = time.monotonic() - begun
     finally:
