@@ -128,14 +128,14 @@ class _Run:
         algorithm = build_algorithm(self.task, self.recipe, progress.seed, num_workers, progress.steps)
         if self.checkpoint is not None:
             algorithm.restore_from_path(str((self.checkpoint / "algorithm").resolve()))
-        elif self.recipe.start is not None:
-            self._warm_start(algorithm)
         started, saved = time.monotonic() - progress.wall_seconds, time.monotonic()
         bar = tqdm(
             total=progress.total_steps, initial=progress.steps, unit="step", mininterval=2.0, desc=self.task.name
         )
         try:
             with _deferred_interrupt() as interrupted:
+                if self.checkpoint is None and self.recipe.start is not None:
+                    self._warm_start(algorithm)
                 while progress.steps < progress.total_steps:
                     self._iterate(algorithm, bar)
                     progress.wall_seconds = time.monotonic() - started
