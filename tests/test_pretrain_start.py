@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from prefine_ray.pretrain_controllers import Gait, Orbit, Seek
+from prefine_ray.pretrain_controllers import Gait, Orbit, Seek, Sprint
 from prefine_ray.pretrain_recipes import recipe_for
 from prefine_ray.pretrain_rllib import ActorCritic
 from prefine_ray.pretrain_start import COPIES, demonstrate, search_controller, warm_start
@@ -32,6 +32,30 @@ def test_orbit_actions_match_a_hand_computation() -> None:
     # twice the semi-axis out, mean semi-axis 6: 0.5 * 1 * 6 = 3 m/s inwards, 6 m/s down
     expected = [2 * (-3 - 0) - 0.03 * 25, 2 * (-6 + 5)]
     np.testing.assert_allclose(orbit.actions(parameters, observations, 0)[0], expected, atol=1e-5)
+
+
+def test_sprint_actions_match_a_hand_computation() -> None:
+    sprint = Sprint(place=(0, 1), velocity=(2, 3), place_scale=0.1, velocity_scale=0.2)
+    parameters = np.tile([2.0, 5.0, 3.0, 0.4, 0.5], (2, 1))
+    observations = np.array([[0.4, 0.1, 0.3, 0.2], [0.6, 0.1, 0.3, 0.2]], dtype=np.float32)  # y = 1 m, 1.5 and 1 m/s
+    cruising, sprinting = sprint.actions(parameters, observations, 0)  # at x = 4 and 6 m
+    sideways = -0.4 * 1.0 - 0.5 * 1.0
+    np.testing.assert_allclose(cruising, [3.0 * (2.0 - 1.5), sideways], atol=1e-5)
+    np.testing.assert_allclose(sprinting, [3.0 * (2.0 + 100.0 - 1.5), sideways], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("limit", "least", "most"), [(10.0, 1.0, 10.0), (40.0, 20.0, 40.0)])
+def test_a_search_with_a_limit_keeps_the_episode_cost_near_it(limit: float, least: float, most: float) -> None:
+    recipe, stepper = replace(recipe_for("BallRun"), generations=10), VectorStepper("BallRun", COPIES)
+    parameters = search_controller(stepper, recipe, np.random.default_rng(1), limit)
+    assert recipe.start is not None
+    observations, costs = stepper.reset(range(COPIES)), np.zeros(COPIES)
+    for step_number in range(stepper.task.horizon):
+        actions = recipe.start.actions(np.tile(parameters, (COPIES, 1)), observations, step_number)
+        step = stepper.step(actions.clip(-1.0, 1.0))
+        observations, costs = step.observations, costs + step.costs
+    stepper.close()
+    assert least <= costs.mean() <= most
 
 
 SEEK = Seek(goal=0, hazards=4, velocity=(8, 9), yaw_rate=10, front=np.pi / 4, bins=4)

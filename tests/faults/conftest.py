@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nodes import Cluster, Network
+from tests.faults.nodes import Cluster, Network, can_mount
 from tests.faults.sweeps import Sweep
 
 _SUMMARY = pytest.StashKey[list[str]]()
@@ -55,12 +55,19 @@ def cluster(ray_folder: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def mounting() -> None:
+    """Tried when a test that mounts begins, not when tests are collected."""
+    if not can_mount():
+        pytest.skip("this user, or this container, may not mount a file system")
+
+
+@pytest.fixture
 def network() -> Iterator[Network]:
     """Two hosts."""
     try:
         network = Network(2)
     except (OSError, subprocess.SubprocessError):
-        pytest.skip("needs root and iproute2: network namespaces")
+        pytest.skip("this user, or this container, may not make network namespaces, or iproute2 is missing")
     yield network
     network.close()
 

@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.faults import processes
-from tests.faults.nodes import Cluster, MlflowServer, Node, can_mount, environment
+from tests.faults.nodes import Cluster, MlflowServer, Node, environment
 from tests.faults.sweeps import CELLS, assert_same
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
@@ -132,7 +132,7 @@ def test_mlflow_server_killed(sweep, reference, tell, tmp_path):
     )
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system")
+@pytest.mark.usefixtures("mounting")
 def test_results_disk_full(sweep, reference, tell):
     sweep.results.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(sweep.results)], check=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 import prefine_ray
-from tests.faults.nodes import Cluster, Network, can_mount
+from tests.faults.nodes import Cluster, Network
 from tests.faults.sweeps import CONFIG, Sweep
 
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(1800),
-    pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system"),
+    pytest.mark.usefixtures("mounting"),
 ]
 
 
