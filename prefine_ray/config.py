@@ -79,11 +79,11 @@ class FineTuneConfig(_Section):
     log_every: Positive = 25  # steps between two points of the learning curves
     checkpoint_every: Positive = 250  # steps between two checkpoints of the Train worker
 
-    def share_kept(self, preferred: PreferredChoice | str) -> float:
+    def share_kept(self, preferred: str) -> float:
         """`keep` for a kind of preferred trajectories."""
-        return (
-            self.keep if isinstance(self.keep, float) else {str(k): v for k, v in self.keep.items()}.get(preferred, 1.0)
-        )
+        if not isinstance(self.keep, dict):
+            return self.keep
+        return next((share for kind, share in self.keep.items() if kind == preferred), 1.0)
 
     @model_validator(mode="after")
     def _whole_stretches(self) -> FineTuneConfig:

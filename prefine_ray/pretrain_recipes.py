@@ -40,9 +40,8 @@ class Recipe:
     limits: tuple[Limit, ...]
     num_envs: int = 32  # copies stepped together
     rollout_length: int = 256  # steps of each copy per iteration
-    start: Gait | Orbit | Seek | Sprint | None = (
-        None  # what is searched for and cloned before PPO begins (`pretrain_start`)
-    )
+    # What is searched for and cloned before PPO begins (`pretrain_start`).
+    start: Gait | Orbit | Seek | Sprint | None = None
     start_limits: tuple[float, ...] = ()  # on the episode cost, falling: for each, a start is searched and saved
     other_starts: tuple[Seek, ...] = ()  # cloned and saved before it
     generations: int = 20  # of the search

@@ -65,16 +65,14 @@ def search_controller(
     mean, deviation = (np.array(row) for row in recipe.start.prior)
     for _ in range(recipe.generations):
         candidates = mean + deviation * rng.standard_normal((COPIES, len(mean)))
-        scores = np.zeros(COPIES)
-
-        costs = np.zeros(COPIES)
+        scores, costs = np.zeros(COPIES), np.zeros(COPIES)
 
         def score(step: VectorStep, scores: Floats = scores, costs: Floats = costs) -> None:
             costs += step.costs
-            punished: Floats = np.maximum(0.0, recipe.excess(step.next_observations)) * recipe.guide
-            if limit is not None:
-                punished = OVER_LIMIT * step.costs * (costs > limit)
-            scores += step.rewards - punished
+            if limit is None:
+                scores += step.rewards - recipe.guide * np.maximum(0.0, recipe.excess(step.next_observations))
+            else:
+                scores += step.rewards - OVER_LIMIT * step.costs * (costs > limit)
 
         _run(stepper, recipe, candidates, lambda _, actions: actions, score)
         elite = candidates[np.argsort(-scores)[:ELITE]]
