@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
+KeepBy = Literal["base", "contrast"]
 Method = Literal["prefine", "bc_all", "bc_safe", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
@@ -61,9 +62,11 @@ class PreferenceConfig(_Section):
 class FineTuneConfig(_Section):
     """The objective of PREFINE and its optimiser."""
 
-    # Share of the preferred trajectories that is learnt from: those that the base policy finds likeliest. A policy with
-    # one mode cannot imitate trajectories of many kinds. Or one share for each kind, e.g. {random: 0.3}.
+    # Share of the preferred trajectories that is learnt from, and by what they are chosen: base, those that the base
+    # policy finds likeliest; contrast, those likelier under a clone of D_p than under one of D_np (see
+    # `prefine_ray.keep`). One value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
     keep: Share | dict[PreferredChoice, Share] = 1.0
+    keep_by: KeepBy | dict[PreferredChoice, KeepBy] = "base"
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
@@ -84,6 +87,12 @@ class FineTuneConfig(_Section):
         if not isinstance(self.keep, dict):
             return self.keep
         return next((share for kind, share in self.keep.items() if kind == preferred), 1.0)
+
+    def kept_by(self, preferred: str) -> KeepBy:
+        """`keep_by` for a kind of preferred trajectories."""
+        if not isinstance(self.keep_by, dict):
+            return self.keep_by
+        return next((by for kind, by in self.keep_by.items() if kind == preferred), "base")
 
     @model_validator(mode="after")
     def _whole_stretches(self) -> FineTuneConfig:

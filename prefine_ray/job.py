@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from prefine_ray.baselines.bc import BehaviouralCloning
 from prefine_ray.baselines.cpl import CPL
@@ -20,6 +19,7 @@ from prefine_ray.cells import CLONING_METHODS, Cell, Pack, TaskInputs, make_cell
 from prefine_ray.config import BCConfig, MethodSettings, SweepConfig
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
+from prefine_ray.keep import keep_preferred
 from prefine_ray.learner import Learner
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy
 from prefine_ray.population import Member, PopulationLearner
@@ -27,9 +27,6 @@ from prefine_ray.preferences import NotEnoughTrajectoriesError, PreferenceSets, 
 from prefine_ray.seeding import derive, numpy_generator
 from prefine_ray.tasks import get_task
 from prefine_ray.trajectories import Trajectories, read_dsrl, read_summary
-
-KEEP_LOG_STD, LEAST_LOG_PROB = -1.0, -50.0  # where likelihoods of trajectories are compared
-_ROWS = 8192  # steps whose likelihoods are computed at once
 
 
 @dataclass(frozen=True)
@@ -121,38 +118,12 @@ def _problem(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> str | No
 def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     """The episodes that the pack learns from, and its members with indices into them."""
     trajectories, members = _all_members(job)
-    shares = [job.config.finetune.share_kept(cell.preferred) for cell in job.pack.cells]
+    settings = job.config.finetune
+    shares = [settings.share_kept(cell.preferred) for cell in job.pack.cells]
     if job.pack.method != "prefine" or min(shares) == 1.0:
         return trajectories, members
-    likelihood = mean_log_probs(load_policy(job.inputs.base_path), trajectories)
-    return trajectories, [
-        replace(member, preferred=likeliest(likelihood, member.preferred, share))
-        for member, share in zip(members, shares, strict=True)
-    ]
-
-
-def likeliest(likelihood: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """The share of `episodes` with the highest `likelihood` [E], at least one, in their order."""
-    count = max(1, math.ceil(share * len(episodes)))
-    return np.sort(episodes[np.argsort(-likelihood[episodes], kind="stable")[:count]])
-
-
-@torch.inference_mode()
-def mean_log_probs(policy: GaussianPolicy, trajectories: Trajectories) -> NDArray[np.float64]:
-    """Mean over the steps of each episode of log pi(a|s), [E].
-
-    With log sigma at least KEEP_LOG_STD and single steps at least LEAST_LOG_PROB, so that no few steps decide.
-    """
-    policy = policy.with_log_std_bounds((KEEP_LOG_STD, policy.architecture.log_std_bounds[1]))
-    parts = []
-    for first in range(0, len(trajectories.actions), _ROWS):
-        rows = slice(first, first + _ROWS)
-        observations, actions = (
-            torch.from_numpy(a[rows])[None] for a in (trajectories.observations, trajectories.actions)
-        )
-        mean, log_std = policy(observations)
-        parts.append(policy.log_prob(mean, log_std, actions)[0].clamp_min(LEAST_LOG_PROB).double().numpy())
-    return np.add.reduceat(np.concatenate(parts), trajectories.starts) / trajectories.lengths
+    criteria = [settings.kept_by(cell.preferred) for cell in job.pack.cells]
+    return trajectories, keep_preferred(trajectories, members, shares, criteria, load_policy(job.inputs.base_path))
 
 
 def _all_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:

@@ -98,6 +98,17 @@ def test_there_are_shipped_files():
     assert SHIPPED
 
 
+def test_what_trajectories_are_kept_by_may_depend_on_the_kind():
+    def by(value: object) -> list[str]:
+        settings = SweepConfig(name="t", finetune={"keep_by": value}).finetune
+        return [settings.kept_by(kind) for kind in ("best", "random")]
+
+    assert by("contrast") == ["contrast", "contrast"]
+    assert by({"best": "contrast"}) == ["contrast", "base"]
+    with pytest.raises(ValueError, match="keep_by"):
+        by("reward")
+
+
 def test_the_share_that_is_kept_may_depend_on_the_kind():
     def kept(keep: object) -> list[float]:
         settings = SweepConfig(name="t", finetune={"keep": keep}).finetune

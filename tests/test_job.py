@@ -18,14 +18,13 @@ from prefine_ray.job import (
     CurveRecorder,
     FineTuneJob,
     check_inputs,
-    likeliest,
     load_members,
     make_learner,
-    mean_log_probs,
     policy_header,
     trajectory_sets,
     trial_rows,
 )
+from prefine_ray.keep import mean_log_probs
 from prefine_ray.policy import PolicyHeader, load_policy, save_policy
 from prefine_ray.preferences import LabelFileError, NotEnoughTrajectoriesError
 from prefine_ray.tasks import get_task
@@ -178,25 +177,6 @@ def test_curves_of_a_cut_training_go_on(inputs, threshold):
     pd.testing.assert_frame_equal(resumed.frame(), whole.frame())
 
 
-def test_the_likeliest_are_a_share_in_their_order():
-    likelihood = np.array([0.1, 0.9, 0.5, 0.9, 0.2])
-    episodes = np.array([0, 1, 2, 3])
-    assert likeliest(likelihood, episodes, 0.5).tolist() == [1, 3]
-    assert likeliest(likelihood, episodes, 0.51).tolist() == [1, 2, 3]
-    assert likeliest(likelihood, episodes, 0.01).tolist() == [1]  # a tie: the earlier one
-    assert likeliest(likelihood, episodes, 1.0).tolist() == episodes.tolist()
-
-
-def test_the_likelihood_of_an_episode_is_the_mean_over_its_steps():
-    episodes, policy = ball_run_episodes(), small_policy()
-    found = mean_log_probs(policy, episodes)
-    assert found.shape == (len(episodes),)
-    rows = slice(episodes.starts[2], episodes.starts[2] + episodes.lengths[2])
-    mean, log_std = policy(torch.from_numpy(episodes.observations[rows])[None])
-    expected = policy.log_prob(mean, log_std.clamp_min(-1.0), torch.from_numpy(episodes.actions[rows])[None])
-    assert found[2] == pytest.approx(expected.clamp_min(-50.0).mean().item(), rel=1e-5)
-
-
 def test_keep_leaves_the_preferred_trajectories_that_the_base_finds_likeliest(inputs, threshold):
     def members(keep: float | dict[str, float], method: str = "prefine"):
         sweep = config(threshold, finetune={"steps": 6, "batch_size": 8, "log_every": 3, "keep": keep})
@@ -205,7 +185,7 @@ def test_keep_leaves_the_preferred_trajectories_that_the_base_finds_likeliest(in
 
     trajectories, everything = members(1.0)
     kept = members({"best": 0.4, "random": 0.1})[1]  # the preferred are the best ones
-    likelihood = mean_log_probs(load_policy(inputs["BallRun"].base_path), trajectories)
+    likelihood = mean_log_probs(load_policy(inputs["BallRun"].base_path), trajectories)[0]
     for whole, part in zip(everything, kept, strict=True):
         assert len(part.preferred) == int(np.ceil(0.4 * len(whole.preferred)))
         left_out = np.setdiff1d(whole.preferred, part.preferred)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from prefine_ray.baselines.actor import log_prob, member_rows, new_actors, new_policy
 from prefine_ray.config import BCConfig
-from prefine_ray.policy import Architecture, GaussianPolicy
-from prefine_ray.population import CHUNK, Member, MemberRows, Metrics, PopulationLearner, TrainingSettings
+from prefine_ray.policy import Architecture, GaussianPolicy, stack
+from prefine_ray.population import CHUNK, SIDES, Member, MemberRows, Metrics, PopulationLearner, TrainingSettings
 from prefine_ray.trajectories import Trajectories
 
 
@@ -84,7 +84,7 @@ class CloneConfig:
 class GaussianCloning(_Cloning):
     """Maximum likelihood of a stochastic policy, as fine-tuning needs for its base."""
 
-    def __init__(self, trajectories: Trajectories, member: Member, config: CloneConfig):
+    def __init__(self, trajectories: Trajectories, members: Sequence[Member], config: CloneConfig):
         architecture = Architecture(
             trajectories.observations.shape[1],
             trajectories.actions.shape[1],
@@ -92,8 +92,8 @@ class GaussianCloning(_Cloning):
             state_dependent_std=config.state_dependent_std,
             log_std_bounds=config.log_std_bounds,
         )
-        policy = new_policy(architecture, trajectories, member, "clone")
-        super().__init__(policy, trajectories, [member], config, "cpu")
+        policies = [new_policy(architecture, trajectories, member, "clone") for member in members]
+        super().__init__(stack(policies), trajectories, members, config, "cpu")
 
     def _before_step(self) -> None:
         self._fall_along_a_cosine()
@@ -118,9 +118,21 @@ def clone(
         A population of one.
     """
     everything = np.arange(len(trajectories), dtype=np.int64)
-    learner = GaussianCloning(trajectories, Member(math.nan, everything, everything[:0], seed), config)
+    learner = GaussianCloning(trajectories, [Member(math.nan, everything, everything[:0], seed)], config)
     for step in range(config.steps):
         learner.train_step()
         if on_step is not None:
             on_step(step)
     return learner.policies()
+
+
+def clone_sides(
+    trajectories: Trajectories, members: Sequence[Member], config: CloneConfig
+) -> tuple[GaussianPolicy, GaussianPolicy]:
+    """Clones of each member's preferred and of its dispreferred trajectories, two populations of P."""
+    nothing = np.arange(0, dtype=np.int64)
+    sides = [Member(math.nan, member.side(name), nothing, member.seed) for name in SIDES for member in members]
+    learner = GaussianCloning(trajectories, sides, config)
+    learner.train(config.steps)
+    policies, count = learner.policies(), len(members)
+    return policies.select(range(count)), policies.select(range(count, 2 * count))

@@ -1,0 +1,97 @@
+"""Which of the preferred trajectories are learnt from: `finetune.keep` and `finetune.keep_by`.
+
+A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
+are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. Two criteria, neither of
+which sees a cost or a reward:
+
+- base: the trajectories that the base policy finds likeliest, mean log pi_ref(a|s). The base was optimised for reward,
+  so these are of one kind, and of high reward.
+- contrast: those of the highest mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones of D_p and of
+  D_np. Trajectories that the behaviour of D_np would have produced as well are the lucky ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from prefine_ray.baselines.bc import CloneConfig, clone_sides
+from prefine_ray.config import KeepBy
+from prefine_ray.policy import GaussianPolicy
+from prefine_ray.population import SIDES, Member
+from prefine_ray.trajectories import Trajectories
+
+CLONES = CloneConfig(steps=1000, batch_size=256)  # of D_p and D_np
+_LOG_STD_MIN, _LEAST_LOG_PROB = -1.0, -50.0  # where likelihoods of trajectories are compared
+_ROWS = 8192  # steps whose likelihoods are computed at once
+
+
+def keep_preferred(
+    trajectories: Trajectories,
+    members: Sequence[Member],
+    shares: Sequence[float],
+    criteria: Sequence[KeepBy],
+    base: GaussianPolicy,
+) -> list[Member]:
+    """The members with the share of their preferred trajectories that is learnt from.
+
+    Args:
+        trajectories: what the members' indices point into.
+        members: any number.
+        shares: per member, above 0 and at most 1.
+        criteria: per member.
+        base: the base policy, a population of one.
+    """
+    likelihood: NDArray[np.float64] | None = None
+    scores: dict[int, NDArray[np.float64]] = {}
+    contrasting = [i for i, by in enumerate(criteria) if by == "contrast" and shares[i] < 1.0]
+    for index, score in zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True):
+        scores[index] = score
+    result = []
+    for index, (member, share) in enumerate(zip(members, shares, strict=True)):
+        if share < 1.0 and index not in scores:
+            likelihood = mean_log_probs(base, trajectories)[0] if likelihood is None else likelihood
+            scores[index] = likelihood
+        kept = highest(scores[index], member.preferred, share) if share < 1.0 else member.preferred
+        result.append(replace(member, preferred=kept))
+    return result
+
+
+def highest(scores: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """The share of `episodes` with the highest `scores` [E], at least one, in their order."""
+    count = max(1, math.ceil(share * len(episodes)))
+    return np.sort(episodes[np.argsort(-scores[episodes], kind="stable")[:count]])
+
+
+def contrasts(trajectories: Trajectories, members: Sequence[Member]) -> list[NDArray[np.float64]]:
+    """Per member the mean log pi_p(a|s) - log pi_np(a|s) of each episode, [E]; members of the same sets share it."""
+    sets = [(member.seed, *(member.side(name).tobytes() for name in SIDES)) for member in members]
+    distinct = [members[sets.index(key)] for key in dict.fromkeys(sets)]
+    if not distinct:
+        return []
+    preferred, dispreferred = (mean_log_probs(p, trajectories) for p in clone_sides(trajectories, distinct, CLONES))
+    by_set = dict(zip(dict.fromkeys(sets), preferred - dispreferred, strict=True))
+    return [by_set[key] for key in sets]
+
+
+@torch.inference_mode()
+def mean_log_probs(policy: GaussianPolicy, trajectories: Trajectories) -> NDArray[np.float64]:
+    """Mean over the steps of each episode of log pi(a|s), [P, E].
+
+    With log sigma at least _LOG_STD_MIN and single steps at least _LEAST_LOG_PROB, so that no few steps decide.
+    """
+    policy = policy.with_log_std_bounds((_LOG_STD_MIN, policy.architecture.log_std_bounds[1]))
+    parts = []
+    for first in range(0, len(trajectories.actions), _ROWS):
+        rows = slice(first, first + _ROWS)
+        observations, actions = (
+            torch.from_numpy(a[rows])[None] for a in (trajectories.observations, trajectories.actions)
+        )
+        mean, log_std = policy(observations)
+        parts.append(policy.log_prob(mean, log_std, actions).clamp_min(_LEAST_LOG_PROB).double().numpy())
+    return np.add.reduceat(np.concatenate(parts, axis=1), trajectories.starts, axis=1) / trajectories.lengths

@@ -1,0 +1,70 @@
+"""Which of the preferred trajectories are learnt from."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from prefine_ray.baselines.bc import CloneConfig
+from prefine_ray.keep import contrasts, highest, keep_preferred, mean_log_probs
+from prefine_ray.policy import stack
+from prefine_ray.population import Member
+from tests.makers import ball_run_episodes, small_policy
+
+SHORT = CloneConfig(steps=150, batch_size=64, hidden=(32, 32))
+
+
+def member(preferred: list[int], dispreferred: list[int], seed: int = 0) -> Member:
+    return Member(1.0, np.array(preferred), np.array(dispreferred), seed)
+
+
+@pytest.fixture
+def short_clones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefine_ray.keep.CLONES", SHORT)
+
+
+def test_the_highest_are_a_share_in_their_order():
+    scores = np.array([0.1, 0.9, 0.5, 0.9, 0.2])
+    episodes = np.array([0, 1, 2, 3])
+    assert highest(scores, episodes, 0.5).tolist() == [1, 3]
+    assert highest(scores, episodes, 0.51).tolist() == [1, 2, 3]
+    assert highest(scores, episodes, 0.01).tolist() == [1]  # a tie: the earlier one
+    assert highest(scores, episodes, 1.0).tolist() == episodes.tolist()
+
+
+def test_the_likelihood_of_an_episode_is_the_mean_over_its_steps():
+    episodes, policies = ball_run_episodes(), stack([small_policy(), small_policy(seed=8)])
+    found = mean_log_probs(policies, episodes)
+    assert found.shape == (2, len(episodes))
+    rows = slice(episodes.starts[2], episodes.starts[2] + episodes.lengths[2])
+    mean, log_std = policies(torch.from_numpy(episodes.observations[rows])[None])
+    expected = policies.log_prob(mean, log_std.clamp_min(-1.0), torch.from_numpy(episodes.actions[rows])[None])
+    assert found[:, 2] == pytest.approx(expected.clamp_min(-50.0).mean(-1).detach().numpy(), rel=1e-5)
+
+
+def test_contrast_leaves_out_the_lucky_ones_of_the_behaviour_of_the_dispreferred(short_clones):
+    """Episodes 0 to 4 are of one behaviour, 5 to 7 of another: 5 is preferred by luck."""
+    kept = keep_preferred(
+        ball_run_episodes(), [member([0, 1, 2, 5], [6, 7])], [0.75], ["contrast"], base=small_policy(seed=8)
+    )
+    assert kept[0].preferred.tolist() == [0, 1, 2]
+
+
+def test_contrast_is_the_same_alone_and_among_others(short_clones):
+    episodes = ball_run_episodes()
+    many = [member([0, 1, 5], [6, 7]), member([0, 2, 5], [4, 7], seed=1), member([0, 1, 5], [6, 7])]
+    together = contrasts(episodes, many)
+    assert together[0].tolist() == together[2].tolist() != together[1].tolist()
+    assert together[1].tolist() == contrasts(episodes, many[1:2])[0].tolist()
+
+
+def test_each_member_has_its_share_and_criterion(short_clones):
+    whole = member([0, 1, 2, 5], [6, 7])
+    kept = keep_preferred(
+        ball_run_episodes(), [whole] * 3, [1.0, 0.5, 0.5], ["contrast", "contrast", "base"], base=small_policy()
+    )
+    assert [len(part.preferred) for part in kept] == [4, math.ceil(0.5 * 4), 2]
+    assert all(part.dispreferred.tolist() == [6, 7] for part in kept)
