@@ -86,7 +86,7 @@ def test_headline_reads_one_row_per_task_with_its_threshold(tmp_path: Path):
     thresholds = {row.cells[0].text: row.cells[1].text for row in table.rows}
     assert thresholds["BallRun"] == "20"
     assert thresholds["HopperVelocity"] == "40"
-    for words in ("Best weight: the highest mean reward", "picked on the reported episodes", "three thresholds"):
+    for words in ("Best weight: of the weights above 0", "picked on the reported episodes", "three thresholds"):
         assert words in table.caption
 
 
@@ -120,7 +120,7 @@ def test_a_doubtful_best_weight_is_called_so(tmp_path: Path, two_tasks: pd.DataF
     ours = two_tasks["method"] == "prefine"
     unsafe = two_tasks.assign(cost=two_tasks["cost"].where(~ours, 45.0))
     uncertain = two_tasks.assign(cost=two_tasks["cost"].where(~ours, 9.0 + 11.0 * two_tasks["seed"]))
-    for rows, weight in ((unsafe, "*0 (unsafe)*"), (uncertain, "**0 (uncertain)**")):
+    for rows, weight in ((unsafe, "*1 (unsafe)*"), (uncertain, "**1 (uncertain)**")):
         headline = text_of(all_tables(summary_of(tmp_path, rows)), "Headline")
         assert line_of(headline, "BallRun")[8] == weight
 
