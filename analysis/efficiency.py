@@ -17,6 +17,7 @@ from analysis.table_cells import policy_name
 _LINES = {  # by method; weight 0 and the best weight in the colours of the ends of the weights' scale
     PREFINE: ("#440154", "o", "-"),
     BEST: ("#35b779", "o", "-"),
+    "sft": ("#e7298a", "s", "-"),
     "bc_all": ("#999999", "v", ":"),
     "bc_safe": ("#555555", "^", ":"),
     "cpl": ("#d95f02", "D", "--"),

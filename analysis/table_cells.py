@@ -12,7 +12,7 @@ from analysis.rows import BASE, PREFINE
 from analysis.summary import BEST
 
 NOTHING = "\u2013"  # an en dash: there is no such number
-METHOD_NAMES = {"bc_all": "BC-All", "bc_safe": "BC-Safe", "cpl": "CPL-KL", "trac": "TraC"}
+METHOD_NAMES = {"sft": "SFT", "bc_all": "BC-All", "bc_safe": "BC-Safe", "cpl": "CPL-KL", "trac": "TraC"}
 SCORES = ("normalized_reward", "normalized_cost")
 
 

@@ -49,7 +49,8 @@ DEFINITIONS = (
     " is over twice the threshold, or that the simulator ended because the agent fell.",
     f"Fewer violations (catastrophes): 1 - rate / rate of the reference; negative means more, {NOTHING} that the"
     f" reference has none. Reward kept: reward / reward of the reference, {NOTHING} where that is not positive.",
-    "Weight 0 is the control: supervised fine-tuning on the preferred trajectories alone.",
+    "Weight 0 is the control: supervised fine-tuning alone, on the preferred trajectories that `finetune.keep` leaves."
+    " SFT is the same on all of them.",
     "BC-All and BC-Safe imitate all trajectories of the data, or all under the threshold, from fresh weights; CPL-KL"
     " (arXiv 2310.13639) and TraC (arXiv 2412.15429) learn from fresh weights on the same preferred and dispreferred"
     " trajectories as PREFINE. The number of gradient steps of each is in trials.parquet.",

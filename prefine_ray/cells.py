@@ -14,6 +14,7 @@ from prefine_ray.files import file_digest
 RESULT_VERSION = 2  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
 CLONING_METHODS = ("bc_all", "bc_safe")  # they know no preferences
+FINE_TUNING_METHODS = ("prefine", "sft")  # they start from the base policy
 IDENTITY = (
     "cell",
     "method",
@@ -178,9 +179,9 @@ def _determinants(config: SweepConfig, point: Mapping[str, Any], inputs: TaskInp
         "experiment_seed": config.seed,
         "data": inputs.data_digest,
         "evaluation": config.evaluation.model_dump(mode="json"),
-        "finetune" if method == "prefine" else method: settings,
+        "finetune" if method in FINE_TUNING_METHODS else method: settings,
     }
-    if method == "prefine":
+    if method in FINE_TUNING_METHODS:
         determinants["base"] = inputs.base_digest
     if method not in CLONING_METHODS:
         axes = {name: point[name] for name in _IN_PREFERENCES}

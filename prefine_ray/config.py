@@ -15,7 +15,7 @@ from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
 KeepBy = Literal["base", "contrast"]
-Method = Literal["prefine", "bc_all", "bc_safe", "cpl", "trac"]
+Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]
@@ -247,8 +247,13 @@ class SweepConfig(_Section):
 
     def settings(self, method: str) -> MethodSettings:
         """The settings of one method."""
-        by_method: dict[str, MethodSettings] = {"prefine": self.finetune, "cpl": self.cpl, "trac": self.trac}
-        return by_method.get(method, self.bc)
+        by_method: dict[str, MethodSettings] = {
+            "cpl": self.cpl,
+            "trac": self.trac,
+            "bc_all": self.bc,
+            "bc_safe": self.bc,
+        }
+        return by_method.get(method, self.finetune)
 
     def task_thresholds(self, task: str) -> tuple[float, ...]:
         """The cost thresholds of one task."""

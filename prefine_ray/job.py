@@ -15,7 +15,7 @@ import torch
 from prefine_ray.baselines.bc import BehaviouralCloning
 from prefine_ray.baselines.cpl import CPL
 from prefine_ray.baselines.trac import TraC
-from prefine_ray.cells import CLONING_METHODS, Cell, Pack, TaskInputs, make_cells
+from prefine_ray.cells import CLONING_METHODS, FINE_TUNING_METHODS, Cell, Pack, TaskInputs, make_cells
 from prefine_ray.config import BCConfig, MethodSettings, SweepConfig
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
@@ -132,7 +132,7 @@ def _all_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     used = np.unique(np.concatenate([side for s in sets for side in (s.preferred, s.dispreferred)]))
     members = [
         Member(
-            weight=cell.weight,
+            weight=0.0 if cell.method == "sft" else cell.weight,
             preferred=np.searchsorted(used, s.preferred),
             dispreferred=np.searchsorted(used, s.dispreferred),
             seed=derive(job.config.seed, cell.task, cell.seed, "learner"),
@@ -208,6 +208,6 @@ def policy_header(job: FineTuneJob, cell: Cell) -> PolicyHeader:
         "data_digest": job.inputs.data_digest,
         "settings": job.settings.model_dump(mode="json"),
     }
-    if cell.method == "prefine":  # the others start from fresh weights
+    if cell.method in FINE_TUNING_METHODS:  # the others start from fresh weights
         made_by |= {"base": Path(job.inputs.base_path).name, "base_digest": job.inputs.base_digest}
     return PolicyHeader(task=cell.task, made_by=made_by)

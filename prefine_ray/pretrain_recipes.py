@@ -46,6 +46,7 @@ class Recipe:
     other_starts: tuple[Seek, ...] = ()  # cloned and saved before it
     generations: int = 20  # of the search
     imitation_rounds: int = 1  # of cloning the controller; from the second on, at the states of the clone too
+    start_log_std: float = -1.5  # of the cloned policy's actions
     guided_share: float = 0.0  # share of the steps, at the start of phase 1, that punish excess over the limits
     guide: float = 1.0  # reward lost there per unit of excess
     reward_share: float = 0.3  # share of the steps for phase 1 (otherwise reward only)
@@ -94,9 +95,9 @@ def _slow(steps: int, limits: tuple[Limit, ...], rollout_length: int, **other: A
     return replace(recipe, **other)
 
 
-def _seek(speed: float, weight: float, reach: float, brake: float) -> Seek:
+def _seek(speed: float, weight: float, reach: float, brake: float, sharpness: float = 1.85) -> Seek:
     """The other parameters are those that a search found: 12 generations, a price of 0.15 per step of cost."""
-    parameters = (speed, weight, 1.85, reach, 1.8, 0.0, 1.6, brake)
+    parameters = (speed, weight, sharpness, reach, 1.8, 0.0, 1.6, brake)
     return Seek(
         goal=24, hazards=40, velocity=(3, 4), yaw_rate=8, front=-np.pi / 2, prior=(parameters, (0.0,) * len(parameters))
     )
@@ -156,14 +157,15 @@ RECIPES: dict[str, Recipe] = {
         1_000_000,
         _HAZARD,
         250,
-        start=_seek(speed=0.93, weight=1.05, reach=0.3, brake=1.0),
+        start=_seek(speed=0.93, weight=3.0, reach=0.25, brake=1.2, sharpness=3.0),
         other_starts=(
-            _seek(speed=0.75, weight=2.0, reach=0.4, brake=1.3),
             _seek(speed=0.8, weight=3.0, reach=0.3, brake=1.3),
-            _seek(speed=0.93, weight=2.0, reach=0.3, brake=1.0),
+            _seek(speed=1.05, weight=3.0, reach=0.3, brake=1.3),
+            _seek(speed=1.05, weight=2.0, reach=0.3, brake=1.2),
         ),
         generations=0,
-        imitation_rounds=4,
+        imitation_rounds=10,
+        start_log_std=-2.0,
         guide=0.5,
         reward_share=0.1,
         slope=10.0,

@@ -27,8 +27,7 @@ ELITE = 10
 SEARCH_STEPS = 400  # of an episode, at most
 NOISE = 0.2  # of the actions in the episodes that are cloned, so that the policy learns to come back
 LARGEST_ACTION = 1.5  # that the policy is made to imitate; beyond 1 simulators clip
-LOG_STD = -1.5  # of the policy's actions after cloning
-CLONING_UPDATES = 1500
+CLONING_UPDATES = 1500  # of a round of cloning; four times as many in the last of several
 OVER_LIMIT = 100.0  # reward lost per step of cost over the limit on the episode cost
 BATCH = 512
 
@@ -48,8 +47,11 @@ def warm_start(task: Task, recipe: Recipe, module: ActorCritic, seed: int, limit
         observations, actions = (np.concatenate(column) for column in zip(*parts, strict=True))
         if not round_:
             module.update_observation_statistics(observations)
-        generator = torch.Generator().manual_seed(seed)
-        _clone(module, torch.from_numpy(observations), torch.from_numpy(actions), generator)
+        last_of_several = round_ and round_ == recipe.imitation_rounds - 1
+        updates = CLONING_UPDATES * (4 if last_of_several else 1)
+        _clone(module.policy, torch.from_numpy(observations), torch.from_numpy(actions), updates, seed)
+    with torch.no_grad():
+        module.policy.log_std.fill_(recipe.start_log_std)
     stepper.close()
 
 
@@ -124,15 +126,15 @@ def _run(
     return np.concatenate(seen), np.concatenate(done)
 
 
-def _clone(module: ActorCritic, observations: torch.Tensor, actions: torch.Tensor, generator: torch.Generator) -> None:
-    policy = module.policy
-    optimizer = torch.optim.Adam(policy.parameters(), lr=2e-3)
-    for _ in range(CLONING_UPDATES):
+def _clone(policy: GaussianPolicy, observations: torch.Tensor, actions: torch.Tensor, updates: int, seed: int) -> None:
+    """Least squares with Adam, its rate falling to 0 along a cosine."""
+    optimizer, generator = torch.optim.Adam(policy.parameters(), lr=2e-3), torch.Generator().manual_seed(seed)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    for _ in range(updates):
         chosen = torch.randint(len(observations), (BATCH,), generator=generator)
         loss = (policy(observations[chosen][None])[0][0] - actions[chosen]).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     optimizer.zero_grad()
-    with torch.no_grad():
-        policy.log_std.fill_(LOG_STD)

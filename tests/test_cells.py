@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from prefine_ray.cells import IDENTITY, TaskInputs, base_cells, grid_points, make_cells, make_packs
+from prefine_ray.cells import FINE_TUNING_METHODS, IDENTITY, TaskInputs, base_cells, grid_points, make_cells, make_packs
 from prefine_ray.config import SweepConfig
 
 INPUTS = {task: TaskInputs("data", "d1", "base", "b1") for task in ("BallRun", "CarRun")}
@@ -99,7 +99,7 @@ def test_base_cells_depend_on_policy_and_episodes_but_not_on_the_training():
 
 def test_cells_have_the_axes_that_their_method_depends_on():
     of = config(
-        methods=["prefine", "bc_all", "bc_safe", "cpl", "trac"],
+        methods=["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"],
         thresholds="all",
         preferred=["best", "random"],
         preferences={"num_preferred": [5, 20], "label_noise": [0, 0.2, 0.5]},
@@ -108,7 +108,7 @@ def test_cells_have_the_axes_that_their_method_depends_on():
     cells = make_cells(of, INPUTS)
     counts = {method: sum(cell.method == method for cell in cells) for method in of.methods}
     # kinds x sizes x noises x thresholds x weights
-    assert counts == {"prefine": 2 * 2 * 3 * 3 * 2, "bc_all": 1, "bc_safe": 3, "cpl": 36, "trac": 36}
+    assert counts == {"prefine": 2 * 2 * 3 * 3 * 2, "sft": 36, "bc_all": 1, "bc_safe": 3, "cpl": 36, "trac": 36}
     assert len({cell.name for cell in cells}) == len(cells) == sum(1 for _ in grid_points(of, "BallRun"))
     for cell in cells:
         assert tuple(cell.identity) == IDENTITY
@@ -123,6 +123,7 @@ def test_cells_have_the_axes_that_their_method_depends_on():
     ("method", "changing", "keeping"),
     [
         ("prefine", {"finetune": {"steps": 7}}, {"trac": {"steps": 77_000}}),
+        ("sft", {"finetune": {"steps": 7}}, {"weights": [1, 2]}),
         ("bc_all", {"bc": {"steps": 7}}, {"preferences": {"num_preferred": 9}}),
         ("bc_safe", {"thresholds": [11]}, {"finetune": {"beta": 0.3}}),
         ("cpl", {"cpl": {"alpha": 0.3}}, {"bc": {"steps": 7}}),
@@ -136,9 +137,9 @@ def test_names_depend_on_the_settings_of_the_own_method_only(method, changing, k
 
 
 def test_only_fine_tuning_depends_on_the_base_policy():
-    for method in ("prefine", "bc_all", "bc_safe", "cpl", "trac"):
+    for method in ("prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"):
         of = config(methods=[method])
-        assert (names(of) == names(of, base_digest="b2")) == (method != "prefine")
+        assert (names(of) == names(of, base_digest="b2")) == (method not in FINE_TUNING_METHODS)
 
 
 def test_one_number_and_a_list_of_one_name_the_same_cells():

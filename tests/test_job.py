@@ -31,7 +31,7 @@ from prefine_ray.tasks import get_task
 from prefine_ray.trajectories import read_summary, write_dsrl
 from tests.makers import ball_run_episodes, small_policy
 
-METHODS = ("prefine", "bc_all", "bc_safe", "cpl", "trac")
+METHODS = ("prefine", "sft", "bc_all", "bc_safe", "cpl", "trac")
 SHORT = {"steps": 6, "hidden": [16, 16], "batch_size": 8, "log_every": 3}
 SEGMENTS = {**SHORT, "bc_steps": 3, "segment": 4, "warmup_steps": 2}
 
@@ -76,6 +76,7 @@ def test_every_method_trains_its_packs(inputs, threshold):
     packs = make_packs(make_cells(sweep, inputs), set())
     assert [(pack.method, len(pack.cells)) for pack in packs] == [
         ("prefine", 4),
+        ("sft", 2),
         ("bc_all", 2),
         ("bc_safe", 2),
         ("cpl", 2),
@@ -92,7 +93,7 @@ def test_every_method_trains_its_packs(inputs, threshold):
         assert recorder.frame()["step"].unique().tolist() == [0, 3, 5]
         header = policy_header(job, pack.cells[0])
         assert header.made_by["settings"]["steps"] == 6
-        assert ("base" in header.made_by) == (pack.method == "prefine")
+        assert ("base" in header.made_by) == (pack.method in ("prefine", "sft"))
         policies = learner.policies()
         seeds = [policies.select(index).act(ball_run_episodes().observations[:9]) for index in range(len(pack.cells))]
         assert not np.allclose(seeds[0], seeds[1])
@@ -106,7 +107,7 @@ def test_methods_learn_from_the_trajectories_they_should(inputs, threshold):
     assert sets["bc_safe"].preferred.tolist() == np.flatnonzero(summary.costs <= threshold).tolist()
     for method in ("bc_all", "bc_safe"):
         assert len(sets[method].dispreferred) == 0
-    for method in ("cpl", "trac"):
+    for method in ("sft", "cpl", "trac"):
         assert sets[method].preferred.tolist() == sets["prefine"].preferred.tolist()
         assert sets[method].dispreferred.tolist() == sets["prefine"].dispreferred.tolist()
 
@@ -191,5 +192,17 @@ def test_keep_leaves_the_preferred_trajectories_that_the_base_finds_likeliest(in
         left_out = np.setdiff1d(whole.preferred, part.preferred)
         assert likelihood[part.preferred].min() >= likelihood[left_out].max()
         assert np.array_equal(whole.dispreferred, part.dispreferred)
-    for whole, same in zip(members(1.0, "trac")[1], members(0.4, "trac")[1], strict=True):
-        assert np.array_equal(whole.preferred, same.preferred)  # the other methods learn from all
+    for method in ("sft", "trac"):  # the other methods learn from all
+        for whole, same in zip(members(1.0, method)[1], members(0.4, method)[1], strict=True):
+            assert np.array_equal(whole.preferred, same.preferred)
+
+
+def test_sft_is_weight_0_on_all_preferred_trajectories(inputs, threshold):
+    sweep = config(threshold, methods=["prefine", "sft"], weights=[0])
+    packs = make_packs(make_cells(sweep, inputs), set())
+    learners = [make_learner(FineTuneJob(pack, inputs["BallRun"], sweep)) for pack in packs]
+    for learner in learners:
+        learner.train(6)
+    control, sft = (learner.policies().state_dict() for learner in learners)
+    assert [pack.method for pack in packs] == ["prefine", "sft"]
+    assert all(torch.equal(control[name], sft[name]) for name in control)
