@@ -27,7 +27,6 @@ from benchmarks.measure import machine, markdown_table, median, use_one_thread_p
 from prefine_ray import make_env
 from prefine_ray.pretrain_ppo import build_algorithm
 from prefine_ray.pretrain_recipes import Recipe, recipe_for
-from prefine_ray.pretrain_rllib import HIDDEN
 from prefine_ray.tasks import get_task
 
 
@@ -41,7 +40,7 @@ def rllib_algorithm(task: str, recipe: Recipe) -> Algorithm:
             num_env_runners=0, num_envs_per_env_runner=recipe.num_envs, rollout_fragment_length=recipe.rollout_length
         )
         .learners(num_learners=0)
-        .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=list(HIDDEN), fcnet_activation="tanh"))
+        .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=list(recipe.hidden), fcnet_activation="tanh"))
         .training(
             num_epochs=recipe.epochs,
             minibatch_size=recipe.minibatch,

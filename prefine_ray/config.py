@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
-KeepBy = Literal["base", "contrast"]
+KeepBy = Literal["base", "contrast", "both"]
 Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
@@ -63,8 +63,8 @@ class FineTuneConfig(_Section):
     """The objective of PREFINE and its optimiser."""
 
     # Share of the preferred trajectories that is learnt from, and by what they are chosen: base, those that the base
-    # policy finds likeliest; contrast, those likelier under a clone of D_p than under one of D_np (see
-    # `prefine_ray.keep`). One value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
+    # policy finds likeliest; contrast, those likelier under a clone of D_p than under one of D_np; both, see
+    # `prefine_ray.keep`. One value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
     keep: Share | dict[PreferredChoice, Share] = 1.0
     keep_by: KeepBy | dict[PreferredChoice, KeepBy] = "base"
     steps: Positive = 500  # gradient steps

@@ -1,13 +1,15 @@
 """Which of the preferred trajectories are learnt from: `finetune.keep` and `finetune.keep_by`.
 
 A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
-are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. Two criteria, neither of
-which sees a cost or a reward:
+are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. None of the criteria
+sees a cost or a reward:
 
 - base: the trajectories that the base policy finds likeliest, mean log pi_ref(a|s). The base was optimised for reward,
   so these are of one kind, and of high reward.
 - contrast: those of the highest mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones of D_p and of
   D_np. Trajectories that the behaviour of D_np would have produced as well are the lucky ones.
+- both: by base, but those that are likelier under the clone of D_np come last. Among wrongly labelled trajectories many
+  are.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from prefine_ray.policy import GaussianPolicy
 from prefine_ray.population import SIDES, Member
 from prefine_ray.trajectories import Trajectories
 
-CLONES = CloneConfig(steps=1000, batch_size=256)  # of D_p and D_np
+CLONES = CloneConfig(steps=1000, batch_size=128)  # of D_p and D_np
 _LOG_STD_MIN, _LEAST_LOG_PROB = -1.0, -50.0  # where likelihoods of trajectories are compared
+_FAR_LESS = 1e6  # than any log-likelihood
 _ROWS = 8192  # steps whose likelihoods are computed at once
 
 
@@ -47,19 +50,18 @@ def keep_preferred(
         criteria: per member.
         base: the base policy, a population of one.
     """
-    likelihood: NDArray[np.float64] | None = None
-    scores: dict[int, NDArray[np.float64]] = {}
-    contrasting = [i for i, by in enumerate(criteria) if by == "contrast" and shares[i] < 1.0]
-    for index, score in zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True):
-        scores[index] = score
-    result = []
-    for index, (member, share) in enumerate(zip(members, shares, strict=True)):
-        if share < 1.0 and index not in scores:
-            likelihood = mean_log_probs(base, trajectories)[0] if likelihood is None else likelihood
-            scores[index] = likelihood
-        kept = highest(scores[index], member.preferred, share) if share < 1.0 else member.preferred
-        result.append(replace(member, preferred=kept))
-    return result
+    partial = [index for index, share in enumerate(shares) if share < 1.0]
+    contrasting = [index for index in partial if criteria[index] != "base"]
+    contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
+    likelihood = mean_log_probs(base, trajectories)[0] if any(criteria[i] != "contrast" for i in partial) else None
+    kept = list(members)
+    for index in partial:
+        scores = contrast[index] if criteria[index] == "contrast" else likelihood
+        assert scores is not None
+        if criteria[index] == "both":
+            scores = np.where(contrast[index] > 0.0, scores, scores - _FAR_LESS)
+        kept[index] = replace(kept[index], preferred=highest(scores, kept[index].preferred, shares[index]))
+    return kept
 
 
 def highest(scores: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:

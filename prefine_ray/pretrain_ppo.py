@@ -277,7 +277,7 @@ def build_algorithm(task: Task, recipe: Recipe, seed: int, num_workers: int, fir
         )
         .env_runners(env_runner_cls=VectorEnvRunner, num_env_runners=num_workers)
         .learners(num_learners=0, learner_class=BoundedLearner)
-        .rl_module(rl_module_spec=RLModuleSpec(module_class=ActorCritic))
+        .rl_module(rl_module_spec=RLModuleSpec(module_class=ActorCritic, model_config={"hidden": recipe.hidden}))
         .training(
             gamma=recipe.gamma,
             lr=recipe.learning_rate,

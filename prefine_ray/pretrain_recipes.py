@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from prefine_ray.pretrain_controllers import Gait, Orbit, Seek, Sprint
 from prefine_ray.tasks import Task, get_task
 
+HIDDEN = (64, 64)  # units of policy and critic, unless a recipe says otherwise
+
 
 @dataclass(frozen=True)
 class Limit:
@@ -40,6 +42,7 @@ class Recipe:
     limits: tuple[Limit, ...]
     num_envs: int = 32  # copies stepped together
     rollout_length: int = 256  # steps of each copy per iteration
+    hidden: tuple[int, int] = HIDDEN  # units of policy and critic
     # What is searched for and cloned before PPO begins (`pretrain_start`).
     start: Gait | Orbit | Seek | Sprint | None = None
     start_limits: tuple[float, ...] = ()  # on the episode cost, falling: for each, a start is searched and saved
@@ -165,6 +168,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         generations=0,
         imitation_rounds=10,
+        hidden=(256, 256),
         start_log_std=-2.0,
         guide=0.5,
         reward_share=0.1,

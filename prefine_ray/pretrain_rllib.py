@@ -26,12 +26,12 @@ from ray.rllib.utils.checkpoints import Checkpointable
 from torch import Tensor, nn
 
 from prefine_ray.policy import Architecture, GaussianPolicy
+from prefine_ray.pretrain_recipes import HIDDEN
 from prefine_ray.simulators.vector import VectorStepper
 from prefine_ray.tasks import Task
 
 FloatArray = NDArray[np.float32]
 
-HIDDEN = (64, 64)
 LOG_STD_BOUNDS = (-2.0, 0.5)
 VALUE_MOMENTUM = 0.9  # of the running mean and deviation of the value targets
 FIRST_SEED = 2**31  # training episodes use the upper half of the seeds, all other rollouts the lower half
@@ -49,11 +49,12 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
         """Build the networks for the spaces that RLlib passed in."""
         spaces = cast("tuple[gym.spaces.Box, gym.spaces.Box]", (self.observation_space, self.action_space))
         obs_dim, act_dim = (space.shape[0] for space in spaces)
-        self.policy = GaussianPolicy(Architecture(obs_dim, act_dim, HIDDEN, "tanh", log_std_bounds=LOG_STD_BOUNDS))
+        hidden = cast("dict[str, Any]", self.model_config or {}).get("hidden", HIDDEN)
+        self.policy = GaussianPolicy(Architecture(obs_dim, act_dim, hidden, "tanh", log_std_bounds=LOG_STD_BOUNDS))
         with torch.no_grad():
             self.policy.weights[-1].mul_(0.01)  # first actions near the middle of their range
         self.critic = nn.Sequential(
-            nn.Linear(obs_dim, HIDDEN[0]), nn.Tanh(), nn.Linear(*HIDDEN), nn.Tanh(), nn.Linear(HIDDEN[1], 1)
+            nn.Linear(obs_dim, hidden[0]), nn.Tanh(), nn.Linear(*hidden), nn.Tanh(), nn.Linear(hidden[1], 1)
         )
         self.register_buffer("obs_count", torch.zeros(()))
         self.register_buffer("obs_square", torch.zeros(1, 1, obs_dim))  # mean of the squared deviations

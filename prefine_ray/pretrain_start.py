@@ -40,10 +40,11 @@ def warm_start(task: Task, recipe: Recipe, module: ActorCritic, seed: int, limit
     rng = np.random.default_rng((seed, 0x57A7))
     stepper = VectorStepper(task, COPIES)
     parameters = search_controller(stepper, recipe, rng, limit)
-    parts = [demonstrate(stepper, recipe, parameters, rng)]
+    parts: list[Demonstrations] = []
     for round_ in range(recipe.imitation_rounds):
-        if round_:  # where the policy itself comes to, what would the controller do?
-            parts.append(demonstrate(stepper, recipe, parameters, rng, module.policy))
+        # From the second on: where the policy itself comes to, what would the controller do?
+        policy = module.policy if round_ else None
+        parts.append(demonstrate(stepper, recipe, parameters, rng, policy, FIRST_SEED + round_ * COPIES))
         observations, actions = (np.concatenate(column) for column in zip(*parts, strict=True))
         if not round_:
             module.update_observation_statistics(observations)
@@ -89,17 +90,19 @@ def demonstrate(
     parameters: Floats,
     rng: np.random.Generator,
     policy: GaussianPolicy | None = None,
+    first_seed: int = FIRST_SEED,
 ) -> Demonstrations:
     """Observations [B, obs_dim] under disturbed actions, and what the controller would do there [B, act_dim].
 
-    Where there is a `policy`, its actions are taken (DAgger: Ross et al., arXiv 1011.0686).
+    Where there is a `policy`, its actions are taken (DAgger: Ross et al., arXiv 1011.0686). Episodes are reset with
+    `first_seed` and those after it.
     """
 
     def act(observations: NDArray[np.float32], actions: Floats) -> Floats:
         taken = actions if policy is None else policy.act(observations).astype(np.float64)
         return taken + NOISE * rng.standard_normal(actions.shape)
 
-    return _run(stepper, recipe, np.tile(parameters, (COPIES, 1)), act, lambda step: None)
+    return _run(stepper, recipe, np.tile(parameters, (COPIES, 1)), act, lambda step: None, first_seed)
 
 
 def _run(
@@ -108,13 +111,14 @@ def _run(
     parameters: Floats,
     act: Callable[[NDArray[np.float32], Floats], Floats],
     look: Callable[[VectorStep], None],
+    first_seed: int = FIRST_SEED,
 ) -> Demonstrations:
     """One episode of each controller [N, K]: observations, and its actions there; `look` is shown each step.
 
     The actions taken are what `act` makes of both.
     """
     assert recipe.start is not None
-    observations = stepper.reset(count(FIRST_SEED))
+    observations = stepper.reset(count(first_seed))
     seen, done = [], []
     for number in range(min(SEARCH_STEPS, stepper.task.horizon)):
         actions = recipe.start.actions(parameters, observations, number)

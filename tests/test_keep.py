@@ -53,6 +53,15 @@ def test_contrast_leaves_out_the_lucky_ones_of_the_behaviour_of_the_dispreferred
     assert kept[0].preferred.tolist() == [0, 1, 2]
 
 
+def test_both_goes_by_the_base_but_puts_those_of_negative_contrast_last(monkeypatch: pytest.MonkeyPatch):
+    contrast, likelihood = np.array([0.5, 0.1, -0.1, 9.0]), np.array([-4.0, -3.0, -1.0, -2.0])
+    monkeypatch.setattr("prefine_ray.keep.contrasts", lambda episodes, members: [contrast for _ in members])
+    monkeypatch.setattr("prefine_ray.keep.mean_log_probs", lambda policy, episodes: likelihood[None])
+    shares, whole = [0.25, 0.5, 0.75, 1.0], member([0, 1, 2, 3], [6, 7])
+    kept = keep_preferred(ball_run_episodes(), [whole] * 4, shares, ["both"] * 4, small_policy())
+    assert [part.preferred.tolist() for part in kept] == [[3], [1, 3], [0, 1, 3], [0, 1, 2, 3]]
+
+
 def test_contrast_is_the_same_alone_and_among_others(short_clones):
     episodes = ball_run_episodes()
     many = [member([0, 1, 5], [6, 7]), member([0, 2, 5], [4, 7], seed=1), member([0, 1, 5], [6, 7])]
