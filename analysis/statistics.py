@@ -71,6 +71,19 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def front_area(rewards: FloatArray, costs: FloatArray, worst_cost: float = 2.0) -> FloatArray:
+    """Hypervolume of reward-cost points [..., points] -> [...], as a share of the largest.
+
+    The area that they dominate between normalised reward 0 and 1 and normalised cost 0 and `worst_cost`; scores beyond
+    are cut off. A policy of reward 1 without cost has 1.
+    """
+    order = np.argsort(costs, axis=-1)
+    reached = np.maximum.accumulate(np.take_along_axis(rewards, order, axis=-1).clip(0.0, 1.0), axis=-1)
+    cost = np.take_along_axis(costs, order, axis=-1).clip(0.0, worst_cost)
+    widths = np.diff(cost, axis=-1, append=worst_cost)
+    return np.asarray((reached * widths).sum(axis=-1) / worst_cost)
+
+
 def reduction(rate: ArrayLike, reference: ArrayLike) -> FloatArray:
     """1 - rate / reference, elementwise: 1 is none left, negative is more than before; NaN where the reference is 0."""
     return 1.0 - _ratio(rate, reference)

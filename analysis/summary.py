@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.comparison import comparisons
 from analysis.published import published_name, published_scores
 from analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, kind_parts, run_table
 from analysis.statistics import FloatArray, Statistic, bootstrap_interval, iqm, kept, mean, reduction
@@ -29,6 +30,7 @@ class Summary:
 
     cells: pd.DataFrame  # one row per KEYS, see `_cell_rows`, `_add_references` and `_add_marks`
     suites: pd.DataFrame  # averages over the tasks of a suite, see `_suite_row`
+    comparisons: pd.DataFrame  # PREFINE against the other methods, see `analysis.comparison`
     choices: pd.DataFrame  # task, preferred, threshold, weight, picked_on: what `choose_weight` chose
     kinds: tuple[str, ...]  # the kinds of preferences that were fine-tuned on, see `analysis.rows.preference_kind`
     variants: tuple[
@@ -46,7 +48,8 @@ def summarize(results: Results) -> Summary:
     cells = _add_marks(_add_references(cells), choices)
     kinds = _kinds(runs)
     suites = pd.DataFrame([row for kind in kinds for row in _suite_rows(tested, choices, kind)])
-    return Summary(cells, suites, choices, kinds, main_kinds(kinds), tuple(_warnings(results, cells)))
+    against = comparisons(tested, choices, kinds)
+    return Summary(cells, suites, against, choices, kinds, main_kinds(kinds), tuple(_warnings(results, cells)))
 
 
 def choose_weight(candidates: pd.DataFrame) -> pd.Series:

@@ -24,6 +24,7 @@ from analysis.table_cells import (
     Table,
     counts_text,
     gain_cells,
+    interval_text,
     joint_cell,
     method_name,
     number_text,
@@ -82,6 +83,8 @@ def all_tables(summary: Summary) -> list[Table]:
     tables = [*headline_tables(summary), *method_tables(summary)]
     if len(summary.kinds) > len(summary.variants):
         tables.append(_kinds_table(summary))
+    if len(summary.comparisons):
+        tables.append(_comparison_table(summary))
     for variant in summary.variants:
         if len(summary.suites):
             tables.append(_suite_table(summary, variant))
@@ -251,6 +254,32 @@ def _kinds_table(summary: Summary) -> Table:
         f" task show {' and '.join(kind_text(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
     )
     return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, tuple(rows))
+
+
+def _comparison_table(summary: Summary) -> Table:
+    """PREFINE against every other method on the same data."""
+    groups = {"PREFINE less the other": ("Reward", "Cost"), "Area of the front": ("PREFINE", "Other")}
+    columns = (
+        Column("Preferred trajectories", numeric=False),
+        Column("Other", numeric=False),
+        *(Column(name, group) for group, names in groups.items() for name in names),
+        Column("Tasks"),
+    )
+    rows, previous = [], ""
+    for _, row in summary.comparisons.iterrows():
+        names = ("reward", "cost", "area", "rival_area")
+        scores = [Cell(number_text(row[n]), interval_text(row[f"{n}_low"], row[f"{n}_high"])) for n in names]
+        head = [Cell(kind_text(row["preferred"])), Cell(policy_name(row["method"], row["weight"]))]
+        rows.append(Row((*head, *scores, Cell(f"{row['tasks']}")), first=row["preferred"] != previous))
+        previous = row["preferred"]
+    caption = (
+        "PREFINE at its best weight against the other methods on the same data, means over tasks. Differences are taken"
+        " seed by seed, on the same evaluation episodes. Area of the front: what the points of a method, over its"
+        " weights, dominate between normalised reward 0 and 1 and normalised cost 0 and 2, averaged over tasks; 1 is"
+        " reward 1 without cost. PREFINE's is that of all weights, a method without weights has one point."
+        f" {RULE_ABOVE}"
+    )
+    return Table(f"PREFINE against the others ({_thresholds(summary)})", caption, columns, tuple(rows))
 
 
 def _suite_table(summary: Summary, variant: str) -> Table:

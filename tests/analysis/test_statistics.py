@@ -6,6 +6,7 @@ from scipy.stats import trim_mean
 
 from analysis.statistics import (
     bootstrap_interval,
+    front_area,
     iqm,
     kept,
     mean,
@@ -29,6 +30,13 @@ def test_iqm_cuts_a_quarter_of_the_runs_from_each_end():
 def test_iqm_is_the_trimmed_mean_of_scipy():
     scores = np.random.default_rng(0).normal(size=(7, 10))
     assert iqm(scores) == pytest.approx(trim_mean(scores, 0.25, axis=None))
+
+
+def test_front_area_by_hand():
+    rewards, costs = np.array([[0.5, 0.9, 0.4], [1.2, -1.0, 0.3]]), np.array([[0.2, 1.0, 0.6], [-0.1, 0.0, 3.0]])
+    # 0.5 from cost 0.2 to 1, 0.9 from there to 2 (0.4 at 0.6 is dominated); beyond reward 1 nothing is gained
+    np.testing.assert_allclose(front_area(rewards, costs), [(0.5 * 0.8 + 0.9 * 1.0) / 2, 1.0])
+    assert front_area(np.array([0.9]), np.array([2.5])) == 0.0
 
 
 @pytest.mark.parametrize("statistic", [mean, iqm])

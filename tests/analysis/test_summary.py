@@ -97,6 +97,16 @@ def test_summary_of_one_task_by_hand(by_hand: Summary):
     assert not control["safe"]
 
 
+def test_the_comparison_with_weight_0_by_hand(by_hand: Summary):
+    against = row(by_hand.comparisons, method="prefine")
+    assert against[["weight", "tasks"]].tolist() == [0.0, 2]
+    assert against["reward"] == pytest.approx((-0.25 - 0.1) / 2)
+    assert against[["reward_low", "reward_high"]].tolist() == pytest.approx([(-0.3 - 0.1) / 2, (-0.2 - 0.1) / 2])
+    assert against["cost"] == pytest.approx((-1.7 - 0.5) / 2)
+    assert against["area"] == pytest.approx((0.45 * 1.7 + 0.5 * 0.5) / 2 / 2)
+    assert against["rival_area"] == 0.0  # both of its points cost twice the threshold
+
+
 def test_a_task_without_a_safe_weight_takes_the_lowest_cost(by_hand: Summary):
     best = row(by_hand.cells, task="CarGoal1", weight=5.0)
     assert best["chosen"]

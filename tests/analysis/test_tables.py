@@ -94,6 +94,7 @@ def test_tables_come_headline_first_and_name_their_threshold(tmp_path: Path):
     summary = summary_of(tmp_path, synthetic_episodes(levels=(0, 2), seeds=2, episodes=2))
     assert [table.title for table in all_tables(summary)] == [
         "Headline: one row per task at its middle cost threshold",
+        "PREFINE against the others (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
         "Suite averages (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
         "Beside the published numbers",
         "Bullet, cost threshold 10",
