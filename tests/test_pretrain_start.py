@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from prefine_ray.policy import GaussianPolicy
+from prefine_ray.pretrain import starts
 from prefine_ray.pretrain_controllers import Gait, Orbit, Seek, Sprint
 from prefine_ray.pretrain_recipes import recipe_for
 from prefine_ray.pretrain_rllib import ActorCritic
@@ -88,13 +90,54 @@ def test_seek_goes_around_a_hazard_in_the_way() -> None:
     assert abs(left - right) == pytest.approx(2 * 2.0 * np.pi / 2, abs=0.01)
 
 
+def new_module(name: str, hidden: tuple[int, int] = (64, 64)) -> ActorCritic:
+    task = get_task(name)
+    return ActorCritic(
+        observation_space=gym.spaces.Box(-np.inf, np.inf, (task.obs_dim,)),
+        action_space=gym.spaces.Box(-1.0, 1.0, (task.act_dim,)),
+        model_config={"hidden": hidden},
+    )
+
+
+def test_later_rounds_of_imitation_follow_the_policy_through_other_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Controllers are asked at the states of the clone, in other episodes each time, and the last cloning is longer."""
+    followed: list[GaussianPolicy | None] = []
+    first_observations, updates = [], []
+
+    def note_demonstration(stepper, recipe, parameters, rng, policy, first_seed):
+        followed.append(policy)
+        observations, actions = demonstrate(stepper, recipe, parameters, rng, policy, first_seed)
+        first_observations.append(observations[:COPIES])
+        return observations[:500], actions[:500]
+
+    def note_cloning(policy, observations, actions, count, seed):
+        updates.append((len(observations), count))
+
+    monkeypatch.setattr("prefine_ray.pretrain_start.demonstrate", note_demonstration)
+    monkeypatch.setattr("prefine_ray.pretrain_start._clone", note_cloning)
+    recipe = replace(recipe_for("BallRun"), generations=0, imitation_rounds=3, start_log_std=-1.75)
+    module = new_module("BallRun", hidden=(8, 9))
+    warm_start(get_task("BallRun"), recipe, module, seed=0)
+    assert followed == [None, module.policy, module.policy]
+    assert not np.isin(first_observations[1], first_observations[0]).all(axis=1).any()
+    assert updates == [(500, 1500), (1000, 1500), (1500, 6000)]
+    assert (module.policy.log_std == -1.75).all()
+    assert module.policy.architecture.hidden == (8, 9)
+
+
+def test_a_recipe_starts_from_its_other_controllers_and_limits_first() -> None:
+    seek = recipe_for("CarGoal1")
+    assert [(recipe.start, limit) for recipe, limit in starts(seek)] == [
+        *((start, None) for start in seek.other_starts),
+        (seek.start, None),
+    ]
+    assert [limit for _, limit in starts(recipe_for("BallRun"))] == [80, 60, 50, 38, 28, 18, 9, 4]
+
+
 @pytest.mark.parametrize("name", ["SwimmerVelocity"])
 def test_the_policy_acts_like_the_controller_that_was_found(name: str) -> None:
     task, recipe = get_task(name), replace(recipe_for(name), generations=2)
-    module = ActorCritic(
-        observation_space=gym.spaces.Box(-np.inf, np.inf, (task.obs_dim,)),
-        action_space=gym.spaces.Box(-1.0, 1.0, (task.act_dim,)),
-    )
+    module = new_module(name)
     warm_start(task, recipe, module, seed=1)
     stepper, rng = VectorStepper(task, COPIES), np.random.default_rng((1, 0x57A7))
     parameters = search_controller(stepper, recipe, rng)
