@@ -9,11 +9,18 @@ import numpy as np
 import pandas as pd
 
 from analysis.rows import BASE, PREFINE
-from analysis.statistics import FloatArray, bootstrap_interval, front_area, mean, resample_runs
+from analysis.statistics import (
+    BOOTSTRAP_SEED,
+    REPLICATES,
+    FloatArray,
+    bootstrap_interval,
+    front_area,
+    mean,
+    resample_runs,
+)
 from prefine_ray.tasks import BENCHMARK
 
 SCORES = ["normalized_reward", "normalized_cost"]
-BOOTSTRAP_SEED = 0
 _ON = ["task", "preferred", "threshold", "weight"]
 
 
@@ -65,7 +72,7 @@ def _areas(name: str, front: list[pd.DataFrame]) -> dict[str, float]:
         rewards, costs = (np.stack([point[i] for point in means], axis=-1) for i in (0, 1))
         return np.asarray(front_area(rewards, costs).mean(axis=-1))
 
-    drawn = [[resample_runs(m, 2000, np.random.default_rng(BOOTSTRAP_SEED)) for m in point] for point in points]
+    drawn = [[resample_runs(m, REPLICATES, np.random.default_rng(BOOTSTRAP_SEED)) for m in point] for point in points]
     several = (~np.isnan(points[0][0])).sum(axis=0).max() > 1
     low, high = np.quantile(area(drawn), [0.025, 0.975]) if several else (np.nan, np.nan)
     return {name: float(area(points)), f"{name}_low": float(low), f"{name}_high": float(high)}

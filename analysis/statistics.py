@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]  # [..., runs, tasks] -> [...]
 
 REPLICATES = 2000
+BOOTSTRAP_SEED = 0  # every interval starts from it, so that it depends on its own runs only
 
 
 def mean(scores: FloatArray) -> FloatArray:

@@ -12,11 +12,10 @@ import pandas as pd
 from analysis.comparison import comparisons
 from analysis.published import published_name, published_scores
 from analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, kind_parts, run_table
-from analysis.statistics import FloatArray, Statistic, bootstrap_interval, iqm, kept, mean, reduction
+from analysis.statistics import BOOTSTRAP_SEED, FloatArray, Statistic, bootstrap_interval, iqm, kept, mean, reduction
 from prefine_ray.cells import TEST, TUNING
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
-BOOTSTRAP_SEED = 0  # every interval starts from it, so that it depends on its own runs only
 ENOUGH_SEEDS = 5
 REWARD_TIE = 0.01  # normalised rewards that count as equal when a weight is chosen
 SUITES = {"bullet": "Bullet", "safety-gymnasium": "Safety-Gymnasium", "all": "All"}
