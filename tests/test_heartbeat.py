@@ -8,7 +8,6 @@ import pytest
 from prefine_ray import heartbeat as module
 from prefine_ray.heartbeat import Heartbeat, RunningPack, read_state
 from prefine_ray.results import StorageError
-from tests.faults.nodes import can_mount
 
 
 def test_a_run_says_what_it_does_and_how_it_ended(tmp_path):
@@ -68,7 +67,7 @@ def fill_and_wait(folder: Path) -> None:
     time.sleep(60)  # ended by the interrupt
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system")
+@pytest.mark.usefixtures("mounting")
 def test_a_full_disk_ends_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_S", 0.05)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)], check=True)

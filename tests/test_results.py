@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from prefine_ray.results import FolderInUseError, ResultsDir, StorageError
-from tests.faults.nodes import can_mount
 
 
 def rows(*cells: str, status: str = "finished") -> dict[str, pd.DataFrame]:
@@ -112,7 +111,7 @@ def test_a_failure_keeps_its_log(tmp_path):
     assert log.index("lost, runs again") < log.index("Traceback")
 
 
-@pytest.mark.skipif(not can_mount(), reason="needs root: mounts a file system")
+@pytest.mark.usefixtures("mounting")
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], check=True)
     try:

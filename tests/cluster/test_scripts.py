@@ -1,14 +1,15 @@
-"""The shell scripts: syntax, shellcheck where it is installed, and what they say when called wrongly."""
+"""The shell scripts: syntax, shellcheck, and what they say when called wrongly."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "cluster"
+SHELLCHECK = Path(sys.executable).parent / "shellcheck"  # of requirements-dev.txt
 SCRIPTS = sorted([*FOLDER.rglob("*.sh"), *FOLDER.rglob("*.sbatch")])
 
 
@@ -26,11 +27,13 @@ def test_bash_reads_the_script(script: Path) -> None:
     assert "set -euo pipefail" in script.read_text()
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
 def test_shellcheck_is_content(script: Path) -> None:
     done = subprocess.run(
-        ["shellcheck", "--shell=bash", "--severity=warning", str(script)], capture_output=True, text=True, check=False
+        [str(SHELLCHECK), "--shell=bash", "--severity=warning", str(script)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 

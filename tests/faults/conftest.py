@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nodes import Cluster, Network, can_mount
+from tests.faults.nodes import Cluster, Network
 from tests.faults.sweeps import Sweep
 
 _SUMMARY = pytest.StashKey[list[str]]()
@@ -52,13 +52,6 @@ def cluster(ray_folder: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.close()
-
-
-@pytest.fixture
-def mounting() -> None:
-    """Tried when a test that mounts begins, not when tests are collected."""
-    if not can_mount():
-        pytest.skip("this user, or this container, may not mount a file system")
 
 
 @pytest.fixture
