@@ -30,14 +30,14 @@ from benchmarks.measure import cores, machine, markdown_table, use_one_thread_pe
 from benchmarks.process_tree import Usage, run_watched
 from prefine_ray.base import base_policy, clone_base, clone_name
 from prefine_ray.baselines.bc import CloneConfig
-from prefine_ray.cells import TaskInputs, base_cells, make_cells, make_packs
+from prefine_ray.cells import Cell, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
 from prefine_ray.config import CLONED_BASES, SweepConfig, dump_config, load_config
-from prefine_ray.evaluation import evaluate, evaluation_seeds
 from prefine_ray.files import file_digest
 from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
-from prefine_ray.policy import load_policy, save_policy
-from prefine_ray.rollouts import run_unit
+from prefine_ray.orchestration.sweep import evaluation_parts, evaluation_unit
+from prefine_ray.policy import GaussianPolicy, load_policy, save_policy
+from prefine_ray.rollouts import rollout_copies, run_unit
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks import BENCHMARK, get_task
 from prefine_ray.trajectories import write_dsrl
@@ -80,7 +80,7 @@ class Work:
             config = self._config.model_copy(update={"tasks": (name,)})
             self._evaluate_base(config, inputs)
             for pack in make_packs(make_cells(config, inputs), set(), config.resources.max_population):
-                self._train(FineTuneJob(pack, inputs[name], config))
+                self._train(FineTuneJob(pack, inputs[name], config.for_task(name)))
 
     def _collect(self, name: str) -> tuple[Path, str]:
         task, config = get_task(name), self._config.data
@@ -106,22 +106,23 @@ class Work:
     def _evaluate_base(self, config: SweepConfig, inputs: dict[str, TaskInputs]) -> None:
         cells = base_cells(config, inputs)
         policy = load_policy(inputs[cells[0].task].base_path)
-        self._evaluate(cells[0].task, [(cell.seed, policy) for cell in cells])
+        self._evaluate(cells, [policy] * len(cells))
 
     def _train(self, job: FineTuneJob) -> None:
         with self._counted("train"):
             learner = make_learner(job)
             learner.train(job.settings.steps, CurveRecorder(job.pack))
         policies = learner.policies()
-        self._evaluate(job.pack.task, [(cell.seed, policies.select(i)) for i, cell in enumerate(job.pack.cells)])
+        self._evaluate(job.pack.cells, [policies.select(index) for index in range(len(job.pack.cells))])
 
-    def _evaluate(self, task: str, policies: Sequence[tuple[int, Any]]) -> None:
-        config = self._config
+    def _evaluate(self, cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> None:
+        config, task = self._config, cells[0].task
         with self._counted("evaluate"):
-            stepper = VectorStepper(task, config.evaluation.episodes)
-            for seed, policy in policies:
-                evaluate(policy, stepper, evaluation_seeds(config.seed, task, seed, config.evaluation.episodes))
-            stepper.close()
+            for part in evaluation_parts(len(cells), config.evaluation.episodes, rollout_copies(task), cores()):
+                unit = evaluation_unit(config, cells[part], policies[part])
+                stepper = VectorStepper(task, unit.copies)
+                run_unit(unit, stepper)
+                stepper.close()
 
 
 def sweep_usage(config: SweepConfig, directory: Path) -> Usage:

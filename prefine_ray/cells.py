@@ -125,9 +125,10 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     """All cells of the grid, in the order of tasks and `grid_points`."""
     cells = []
     for task in config.tasks:
-        for point in grid_points(config, task):
+        of_task = config.for_task(task)
+        for point in grid_points(of_task, task):
             axes = {name: value for name, value in point.items() if name not in _NOT_AXES}
-            name = digest({**_determinants(config, point, inputs[task]), **axes})
+            name = digest({**_determinants(of_task, point, inputs[task]), **axes})
             cells.append(Cell(name=name, **point))
     return cells
 

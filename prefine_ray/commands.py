@@ -163,6 +163,7 @@ def _finetune_job(options: Options) -> FineTuneJob:
         **({"base": options.policy} if options.policy else {}),
     }
     config = load_config(options.config, changes) if options.config else SweepConfig(name="finetune", **changes)
+    config = config.for_task(task.name)
     if options.labels:
         preferences = config.preferences.model_copy(update={"labels": options.labels})
         config = config.model_copy(update={"preferences": preferences, "preferred": ("labels",)})
@@ -191,7 +192,7 @@ def _train_on_ray(job: FineTuneJob, options: Options) -> tuple[GaussianPolicy, p
     from prefine_ray.orchestration.training import train_pack
 
     cluster.connect(options.address)
-    plan = cluster.plan_resources(job.config.resources, job.config.finetune.counterfactuals != "learner")
+    plan = cluster.plan_resources(job.config.resources, job.config.needs_counterfactual_actors)
     trained = train_pack(job, plan, str((options.output / "ray").resolve()))
     return trained.policies, trained.curves
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
-KeepBy = Literal["base", "contrast", "both"]
+KeepBy = Literal["base", "both"]
 Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
+TaskSection = Literal["preferences", "finetune", "bc", "cpl", "trac"]  # sections that a task may have its own of
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]
@@ -63,10 +64,13 @@ class FineTuneConfig(_Section):
     """The objective of PREFINE and its optimiser."""
 
     # Share of the preferred trajectories that is learnt from, and by what they are chosen: base, those that the base
-    # policy finds likeliest; contrast, those likelier under a clone of D_p than under one of D_np; both, see
-    # `prefine_ray.keep`. One value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
+    # policy finds likeliest; both, of these those that are likelier under a clone of D_p than under one of D_np. One
+    # value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
     keep: Share | dict[PreferredChoice, Share] = 1.0
     keep_by: KeepBy | dict[PreferredChoice, KeepBy] = "base"
+    # Of those kept, the ones least like D_np are drawn most: in proportion to (1 + w)^(-tilt * rank), with ranks from 0
+    # (least like it) to 1. 0: all equally often. See `prefine_ray.keep`.
+    tilt: Annotated[float, Field(ge=0)] = 0.0
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
@@ -200,6 +204,8 @@ class SweepConfig(_Section):
     trac: TraCConfig = TraCConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
+    # What is otherwise on single tasks, e.g. {CarGoal1: {preferences: {margin: 0.5}, finetune: {keep: 0.4}}}.
+    task_settings: dict[str, dict[TaskSection, dict[str, Any]]] = {}
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -245,6 +251,35 @@ class SweepConfig(_Section):
             raise ValueError(f"tuning_seeds: {both} are among the reported seeds; the two must not share any")
         return self
 
+    @field_validator("task_settings")
+    @classmethod
+    def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
+        return {get_task(name).name: sections for name, sections in by_task.items()}
+
+    @model_validator(mode="after")
+    def _task_settings_are_valid(self) -> SweepConfig:
+        for task in self.task_settings:
+            try:
+                self.for_task(task)
+            except ValidationError as error:
+                issue = error.errors()[0]
+                section = next(n for n in get_args(TaskSection) if type(getattr(self, n)).__name__ == error.title)
+                raise ValueError(
+                    f"task_settings.{task}.{section}: {_explain(issue, type(getattr(self, section)))}"
+                ) from error
+        return self
+
+    def for_task(self, task: str) -> SweepConfig:
+        """The config with the settings of one task in place of the common ones."""
+        changes = self.task_settings.get(task, {})
+        sections: dict[str, Any] = {name: _changed(getattr(self, name), values) for name, values in changes.items()}
+        return self.model_copy(update={"task_settings": {}, **sections})
+
+    @property
+    def needs_counterfactual_actors(self) -> bool:
+        """Whether actors make the counterfactuals of any task."""
+        return any(self.for_task(task).finetune.counterfactuals != "learner" for task in self.tasks)
+
     def settings(self, method: str) -> MethodSettings:
         """The settings of one method."""
         by_method: dict[str, MethodSettings] = {
@@ -261,6 +296,10 @@ class SweepConfig(_Section):
         if self.thresholds == "middle":
             return (known.middle_threshold,)
         return known.thresholds if self.thresholds == "all" else tuple(self.thresholds)
+
+
+def _changed(section: _Section, values: dict[str, Any]) -> _Section:
+    return type(section)(**{**section.model_dump(), **values})
 
 
 def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:

@@ -89,7 +89,7 @@ def check_inputs(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> None:
     for task, of_task in cells.items():
         summary = read_summary(inputs[task].data_path, task)
         for cell in of_task:
-            if problem := _problem(config, cell, summary):
+            if problem := _problem(config.for_task(task), cell, summary):
                 problems.setdefault(f"{task}, {problem}", task)
     if problems:
         lines, task = "\n".join(f"- {problem}" for problem in problems), next(iter(problems.values()))
@@ -120,10 +120,11 @@ def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     trajectories, members = _all_members(job)
     settings = job.config.finetune
     shares = [settings.share_kept(cell.preferred) for cell in job.pack.cells]
-    if job.pack.method != "prefine" or min(shares) == 1.0:
+    if job.pack.method != "prefine" or (min(shares) == 1.0 and not settings.tilt):
         return trajectories, members
     criteria = [settings.kept_by(cell.preferred) for cell in job.pack.cells]
-    return trajectories, keep_preferred(trajectories, members, shares, criteria, load_policy(job.inputs.base_path))
+    base = load_policy(job.inputs.base_path)
+    return trajectories, keep_preferred(trajectories, members, shares, criteria, base, settings.tilt)
 
 
 def _all_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:

@@ -1,15 +1,20 @@
-"""Which of the preferred trajectories are learnt from: `finetune.keep` and `finetune.keep_by`.
+"""Which of the preferred trajectories are learnt from, and how often: `finetune.keep`, `keep_by` and `tilt`.
 
 A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
-are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. None of the criteria
-sees a cost or a reward:
+are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. Neither sees a cost or a
+reward. Both use the contrast of a trajectory, its mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones
+of D_p and of D_np: what the behaviour of D_np would have produced as well has a low one, and is lucky or wrongly
+labelled.
+
+`keep` takes a share of D_p, by `keep_by`:
 
 - base: the trajectories that the base policy finds likeliest, mean log pi_ref(a|s). The base was optimised for reward,
   so these are of one kind, and of high reward.
-- contrast: those of the highest mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones of D_p and of
-  D_np. Trajectories that the behaviour of D_np would have produced as well are the lucky ones.
-- both: by base, but those that are likelier under the clone of D_np come last. Among wrongly labelled trajectories many
-  are.
+- both: by base, but those of negative contrast come last. Among wrongly labelled trajectories many are.
+
+`tilt` draws the steps of a kept trajectory in proportion to (1 + w)^(-tilt * rank), where the kept are ranked by
+falling contrast from 0 to 1. So the weight w acts on the data too: at w = 0 all are drawn alike, and the more weight,
+the more those that are least like D_np.
 """
 
 from __future__ import annotations
@@ -40,8 +45,9 @@ def keep_preferred(
     shares: Sequence[float],
     criteria: Sequence[KeepBy],
     base: GaussianPolicy,
+    tilt: float = 0.0,
 ) -> list[Member]:
-    """The members with the share of their preferred trajectories that is learnt from.
+    """The members with the preferred trajectories that are learnt from, and the odds of each where there is a tilt.
 
     Args:
         trajectories: what the members' indices point into.
@@ -49,19 +55,26 @@ def keep_preferred(
         shares: per member, above 0 and at most 1.
         criteria: per member.
         base: the base policy, a population of one.
+        tilt: at least 0.
     """
     partial = [index for index, share in enumerate(shares) if share < 1.0]
-    contrasting = [index for index in partial if criteria[index] != "base"]
+    contrasting = [i for i in range(len(members)) if tilt or (i in partial and criteria[i] == "both")]
     contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
-    likelihood = mean_log_probs(base, trajectories)[0] if any(criteria[i] != "contrast" for i in partial) else None
+    likelihood = mean_log_probs(base, trajectories)[0] if partial else np.zeros(len(trajectories))
     kept = list(members)
     for index in partial:
-        scores = contrast[index] if criteria[index] == "contrast" else likelihood
-        assert scores is not None
-        if criteria[index] == "both":
-            scores = np.where(contrast[index] > 0.0, scores, scores - _FAR_LESS)
+        is_lucky = contrast[index] <= 0.0 if criteria[index] == "both" else False
+        scores = likelihood - _FAR_LESS * is_lucky
         kept[index] = replace(kept[index], preferred=highest(scores, kept[index].preferred, shares[index]))
-    return kept
+    if not tilt:
+        return kept
+    return [replace(m, odds=tilted_odds(contrast[i][m.preferred], m.weight, tilt)) for i, m in enumerate(kept)]
+
+
+def tilted_odds(contrast: NDArray[np.float64], weight: float, tilt: float) -> NDArray[np.float64]:
+    """(1 + weight)^(-tilt * rank) of each trajectory [N_p], ranked by falling contrast from 0 to 1."""
+    ranks = np.argsort(np.argsort(-contrast, kind="stable"), kind="stable") / max(1, len(contrast) - 1)
+    return (1.0 + weight) ** (-tilt * ranks)
 
 
 def highest(scores: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:

@@ -103,6 +103,8 @@ class SearchConfig(SweepConfig):
                 raise ValueError(f"{name}: a search has exactly one, not {', '.join(getattr(self, name))}")
         if self.methods != ("prefine",):
             raise ValueError("methods: a search is for prefine")
+        if self.task_settings:
+            raise ValueError("task_settings: a search has one task; write its settings in the sections themselves")
         if not self.tuning_seeds:
             raise ValueError("tuning_seeds: give at least one, as in tuning_seeds: 3; trials run on these seeds")
         if len(self.preferences.num_preferred) != 1 or len(self.preferences.label_noise) != 1:

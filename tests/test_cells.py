@@ -56,6 +56,17 @@ def test_names_stay_where_results_do(changes):
     assert names() == names(config(**changes))
 
 
+def test_task_settings_make_the_cells_of_their_task_alone_others():
+    def of(task, config):
+        return {cell.name for cell in make_cells(config, INPUTS) if cell.task == task}
+
+    plain = config(tasks=["BallRun", "CarRun"])
+    own = config(tasks=["BallRun", "CarRun"], task_settings={"CarRun": {"preferences": {"margin": 0.5}}})
+    assert of("BallRun", own) == of("BallRun", plain)
+    assert of("CarRun", own) == of("CarRun", config(tasks=["CarRun"], preferences={"margin": 0.5}))
+    assert not of("CarRun", own) & of("CarRun", plain)
+
+
 def test_a_grown_grid_packs_new_cells_only():
     old = make_cells(config(), INPUTS)
     grown = make_cells(config(tasks=["BallRun", "CarRun"], weights=[1, 5], seeds=3), INPUTS)

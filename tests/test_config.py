@@ -36,6 +36,16 @@ SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search"
         ("name: a\npreferences: {num_preferred: []}", ["preferences.num_preferred", "must not be empty"]),
         ("name: a\npreferences: {num_preferred: [5, 0]}", ["preferences.num_preferred.1", "greater than 0"]),
         ("name: a\npreferences: {label_noise: 2}", ["preferences.label_noise", "less than or equal to 1"]),
+        ("name: a\ntask_settings: {BalRun: {}}", ["task_settings", "unknown task 'BalRun'"]),
+        ("name: a\ntask_settings: {BallRun: {fine: {}}}", ["task_settings.BallRun.fine", "'finetune'"]),
+        (
+            "name: a\ntask_settings: {CarGoal: {finetune: {kep: 1}}}",
+            ["task_settings.CarGoal1.finetune: kep: unknown key", "Did you mean 'keep'"],
+        ),
+        (
+            "name: a\ntask_settings: {BallRun: {preferences: {margin: 3}}}",
+            ["task_settings.BallRun.preferences: margin", "less than or equal to 1 (got 3)"],
+        ),
         (
             "name: a\nfinetune: {counterfactuals: actors, checkpoint_every: 70}",
             ["finetune", "checkpoint_every must be a multiple of refresh_every"],
@@ -103,8 +113,8 @@ def test_what_trajectories_are_kept_by_may_depend_on_the_kind():
         settings = SweepConfig(name="t", finetune={"keep_by": value}).finetune
         return [settings.kept_by(kind) for kind in ("best", "random")]
 
-    assert by("contrast") == ["contrast", "contrast"]
-    assert by({"best": "contrast"}) == ["contrast", "base"]
+    assert by("both") == ["both", "both"]
+    assert by({"random": "both"}) == ["base", "both"]
     with pytest.raises(ValueError, match="keep_by"):
         by("reward")
 
@@ -120,3 +130,13 @@ def test_the_share_that_is_kept_may_depend_on_the_kind():
     for wrong in (0, 1.5, {"random": 0}, {"worst": 0.5}):
         with pytest.raises(ValueError, match="keep"):
             kept(wrong)
+
+
+def test_a_task_has_its_own_settings():
+    text = "{name: a, finetune: {steps: 9, keep: 0.5}, task_settings: {CarGoal: {finetune: {keep: 0.4}}}}"
+    config = parse_config(text, "x")
+    own = config.for_task("CarGoal1")
+    assert (own.finetune.keep, own.finetune.steps) == (0.4, 9)
+    assert own == parse_config("{name: a, finetune: {steps: 9, keep: 0.4}}", "x")
+    assert config.for_task("BallRun").finetune == config.finetune
+    assert parse_config(dump_config(config), "x") == config

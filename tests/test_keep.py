@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prefine_ray.baselines.bc import CloneConfig
-from prefine_ray.keep import contrasts, highest, keep_preferred, mean_log_probs
+from prefine_ray.keep import contrasts, highest, keep_preferred, mean_log_probs, tilted_odds
 from prefine_ray.policy import stack
 from prefine_ray.population import Member
 from tests.makers import ball_run_episodes, small_policy
@@ -45,12 +45,21 @@ def test_the_likelihood_of_an_episode_is_the_mean_over_its_steps():
     assert found[:, 2] == pytest.approx(expected.clamp_min(-50.0).mean(-1).detach().numpy(), rel=1e-5)
 
 
-def test_contrast_leaves_out_the_lucky_ones_of_the_behaviour_of_the_dispreferred(short_clones):
+def test_the_tilt_draws_the_lucky_ones_of_the_behaviour_of_the_dispreferred_least(short_clones):
     """Episodes 0 to 4 are of one behaviour, 5 to 7 of another: 5 is preferred by luck."""
-    kept = keep_preferred(
-        ball_run_episodes(), [member([0, 1, 2, 5], [6, 7])], [0.75], ["contrast"], base=small_policy(seed=8)
-    )
-    assert kept[0].preferred.tolist() == [0, 1, 2]
+    several = [Member(weight, np.array([0, 1, 2, 5]), np.array([6, 7]), 0) for weight in (0.0, 9.0)]
+    even, tilted = keep_preferred(ball_run_episodes(), several, [1.0] * 2, ["base"] * 2, small_policy(), tilt=2.0)
+    assert even.odds.tolist() == [1.0] * 4
+    assert tilted.odds[3] == tilted.odds.min() == pytest.approx(0.01)
+    assert tilted.odds.max() == 1.0
+    assert even.preferred.tolist() == tilted.preferred.tolist() == [0, 1, 2, 5]
+
+
+def test_odds_fall_with_the_rank_and_the_weight():
+    contrast = np.array([0.5, 2.0, -1.0])
+    assert tilted_odds(contrast, 3.0, 1.0).tolist() == [0.5, 1.0, 0.25]
+    assert tilted_odds(contrast, 0.0, 1.0).tolist() == [1.0] * 3
+    assert tilted_odds(contrast[:1], 3.0, 1.0).tolist() == [1.0]
 
 
 def test_both_goes_by_the_base_but_puts_those_of_negative_contrast_last(monkeypatch: pytest.MonkeyPatch):
@@ -73,7 +82,8 @@ def test_contrast_is_the_same_alone_and_among_others(short_clones):
 def test_each_member_has_its_share_and_criterion(short_clones):
     whole = member([0, 1, 2, 5], [6, 7])
     kept = keep_preferred(
-        ball_run_episodes(), [whole] * 3, [1.0, 0.5, 0.5], ["contrast", "contrast", "base"], base=small_policy()
+        ball_run_episodes(), [whole] * 3, [1.0, 0.5, 0.5], ["both", "both", "base"], base=small_policy()
     )
     assert [len(part.preferred) for part in kept] == [4, math.ceil(0.5 * 4), 2]
     assert all(part.dispreferred.tolist() == [6, 7] for part in kept)
+    assert all(part.odds is None for part in kept)

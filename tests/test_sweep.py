@@ -16,6 +16,7 @@ import yaml
 from mlflow import MlflowClient
 
 from prefine_ray.orchestration.sweep import evaluation_parts
+from prefine_ray.policy import load_policy
 from prefine_ray.results import ResultsDir
 from prefine_ray.tracking import tracking_uri
 
@@ -32,6 +33,7 @@ CONFIG = {
     "bc": {"steps": 20, "hidden": [32], "checkpoint_every": 10},
     "trac": {"steps": 20, "bc_steps": 15, "batch_size": 8, "segment": 8, "hidden": [32], "checkpoint_every": 10},
     "evaluation": {"episodes": 3},
+    "task_settings": {"HopperVelocity": {"finetune": {"beta": 0.2}}},
 }
 CELLS = 2 * 2 + 2 * (2 * (2 + 1) + 2 + 2)  # base cells; those of prefine, bc_all and trac
 
@@ -97,6 +99,16 @@ def test_sweep_leaves_rows_policies_tables_and_plots(finished):
     assert list((results / "plots").glob("*.png"))
     assert (results / "report.html").stat().st_size > 10_000
     assert "rollout actors" in output  # the computed resources are printed
+
+
+def test_a_task_is_trained_with_its_own_settings(finished):
+    folder, _ = finished
+    betas = set()
+    for path in (folder / "results" / "policies").glob("*.safetensors"):
+        made_by = load_policy(path).header.made_by
+        if made_by["method"] == "prefine":
+            betas.add((made_by["task"], made_by["settings"]["beta"]))
+    assert betas == {("BallRun", 0.1), ("HopperVelocity", 0.2)}
 
 
 def test_sweep_is_in_mlflow(finished):

@@ -82,7 +82,7 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
     results = ResultsDir(root)
     with results.lock(), Heartbeat(root) as heartbeat:
         results.write_config(dump_config(config))
-        plan = plan_resources(config.resources, config.finetune.counterfactuals != "learner")
+        plan = plan_resources(config.resources, config.needs_counterfactual_actors)
         print(f"Resources: {plan}", flush=True)
         actors = start_rollout_actors(plan)
         inputs = prepare(config, data_directory, actors)
@@ -128,7 +128,7 @@ def evaluate_cells(
         return pd.DataFrame()
     episodes = context.config.evaluation.episodes
     parts = evaluation_parts(len(cells), episodes, rollout_copies(cells[0].task), len(context.actors))
-    units = [_evaluation_unit(context.config, cells[part], policies[part]) for part in parts]
+    units = [evaluation_unit(context.config, cells[part], policies[part]) for part in parts]
     tables = map_units(context.actors, "table", units)
     rows = []
     for part, table in zip(parts, tables, strict=True):
@@ -144,7 +144,8 @@ def evaluation_parts(cells: int, episodes: int, copies: int, actors: int) -> lis
     return [slice(first, min(first + size, cells)) for first in range(0, cells, size)]
 
 
-def _evaluation_unit(config: SweepConfig, cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> RolloutUnit:
+def evaluation_unit(config: SweepConfig, cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> RolloutUnit:
+    """The evaluation episodes of each cell's policy as one batch, cell after cell."""
     task, episodes = cells[0].task, config.evaluation.episodes
     seeds = np.concatenate([evaluation_seeds(config.seed, task, cell.seed, episodes) for cell in cells])
     return RolloutUnit(task, policy_bytes(stack(policies), PolicyHeader(task)), seeds, copies=len(seeds))
@@ -170,7 +171,7 @@ def run_pack(config: dict[str, Any], context: SweepContext) -> None:
 
 def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
     """The number of cells that failed."""
-    job = FineTuneJob(pack, context.inputs[pack.task], context.config)
+    job = FineTuneJob(pack, context.inputs[pack.task], context.config.for_task(pack.task))
     trained = train_pack(job, context.plan, context.train_storage)
     trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
     failed = trials["status"] == "failed"
