@@ -22,6 +22,8 @@ FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Exponent = Annotated[float, Field(ge=0, le=1)]
+ByKind = TypeVar("ByKind")
 
 
 class ConfigError(ValueError):
@@ -60,6 +62,13 @@ class PreferenceConfig(_Section):
         return tuple(dict.fromkeys(values))
 
 
+def _of_kind(value: ByKind | dict[PreferredChoice, ByKind], preferred: str, default: ByKind) -> ByKind:
+    """A setting for a kind of preferred trajectories: one value for all, or one for each kind."""
+    if not isinstance(value, dict):
+        return value
+    return next((own for kind, own in value.items() if kind == preferred), default)
+
+
 class FineTuneConfig(_Section):
     """The objective of PREFINE and its optimiser."""
 
@@ -68,9 +77,9 @@ class FineTuneConfig(_Section):
     # value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
     keep: Share | dict[PreferredChoice, Share] = 1.0
     keep_by: KeepBy | dict[PreferredChoice, KeepBy] = "base"
-    # Of those kept, the ones least like D_np are drawn most: in proportion to (1 + w)^(-tilt * rank), with ranks from 0
-    # (least like it) to 1. 0: all equally often. See `prefine_ray.keep`.
-    tilt: Annotated[float, Field(ge=0)] = 0.0
+    # Of those kept, the share (1 + w)^-narrow that is least like D_np: at w = 0 all of them; see `prefine_ray.keep`.
+    # One value, or one for each kind.
+    narrow: Exponent | dict[PreferredChoice, Exponent] = 0.0
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
@@ -88,15 +97,15 @@ class FineTuneConfig(_Section):
 
     def share_kept(self, preferred: str) -> float:
         """`keep` for a kind of preferred trajectories."""
-        if not isinstance(self.keep, dict):
-            return self.keep
-        return next((share for kind, share in self.keep.items() if kind == preferred), 1.0)
+        return _of_kind(self.keep, preferred, 1.0)
 
     def kept_by(self, preferred: str) -> KeepBy:
         """`keep_by` for a kind of preferred trajectories."""
-        if not isinstance(self.keep_by, dict):
-            return self.keep_by
-        return next((by for kind, by in self.keep_by.items() if kind == preferred), "base")
+        return _of_kind(self.keep_by, preferred, "base")
+
+    def share_narrowed(self, preferred: str, weight: float) -> float:
+        """The share of those kept that is learnt from at weight w."""
+        return (1.0 + weight) ** -_of_kind(self.narrow, preferred, 0.0)
 
     @model_validator(mode="after")
     def _whole_stretches(self) -> FineTuneConfig:

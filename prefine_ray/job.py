@@ -19,7 +19,7 @@ from prefine_ray.cells import CLONING_METHODS, FINE_TUNING_METHODS, Cell, Pack, 
 from prefine_ray.config import BCConfig, MethodSettings, SweepConfig
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
-from prefine_ray.keep import keep_preferred
+from prefine_ray.keep import Choice, keep_preferred
 from prefine_ray.learner import Learner
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy
 from prefine_ray.population import Member, PopulationLearner
@@ -119,12 +119,17 @@ def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     """The episodes that the pack learns from, and its members with indices into them."""
     trajectories, members = _all_members(job)
     settings = job.config.finetune
-    shares = [settings.share_kept(cell.preferred) for cell in job.pack.cells]
-    if job.pack.method != "prefine" or (min(shares) == 1.0 and not settings.tilt):
+    if job.pack.method != "prefine":
         return trajectories, members
-    criteria = [settings.kept_by(cell.preferred) for cell in job.pack.cells]
-    base = load_policy(job.inputs.base_path)
-    return trajectories, keep_preferred(trajectories, members, shares, criteria, base, settings.tilt)
+    choices = [
+        Choice(
+            settings.share_kept(cell.preferred),
+            settings.kept_by(cell.preferred),
+            settings.share_narrowed(cell.preferred, cell.weight),
+        )
+        for cell in job.pack.cells
+    ]
+    return trajectories, keep_preferred(trajectories, members, choices, load_policy(job.inputs.base_path))
 
 
 def _all_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:

@@ -1,4 +1,4 @@
-"""Which of the preferred trajectories are learnt from, and how often: `finetune.keep`, `keep_by` and `tilt`.
+"""Which of the preferred trajectories are learnt from: `finetune.keep`, `keep_by` and `narrow`.
 
 A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
 are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. Neither sees a cost or a
@@ -12,16 +12,15 @@ labelled.
   so these are of one kind, and of high reward.
 - both: by base, but those of negative contrast come last. Among wrongly labelled trajectories many are.
 
-`tilt` draws the steps of a kept trajectory in proportion to (1 + w)^(-tilt * rank), where the kept are ranked by
-falling contrast from 0 to 1. So the weight w acts on the data too: at w = 0 all are drawn alike, and the more weight,
-the more those that are least like D_np.
+`narrow` then takes the share (1 + w)^-narrow of the kept that has the highest contrast. So the weight w acts on the
+data too: at w = 0 all are learnt from, and the more weight, the fewer, those least like D_np.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,42 +38,45 @@ _FAR_LESS = 1e6  # than any log-likelihood
 _ROWS = 8192  # steps whose likelihoods are computed at once
 
 
+@dataclass(frozen=True)
+class Choice:
+    """How the preferred trajectories of one member are chosen."""
+
+    share: float = 1.0  # above 0 and at most 1
+    by: KeepBy = "base"
+    narrowed: float = 1.0  # share of those kept, above 0 and at most 1
+
+    @property
+    def needs_contrast(self) -> bool:
+        """Whether clones of both sides are needed."""
+        return self.narrowed < 1.0 or (self.share < 1.0 and self.by == "both")
+
+
 def keep_preferred(
-    trajectories: Trajectories,
-    members: Sequence[Member],
-    shares: Sequence[float],
-    criteria: Sequence[KeepBy],
-    base: GaussianPolicy,
-    tilt: float = 0.0,
+    trajectories: Trajectories, members: Sequence[Member], choices: Sequence[Choice], base: GaussianPolicy
 ) -> list[Member]:
-    """The members with the preferred trajectories that are learnt from, and the odds of each where there is a tilt.
+    """The members with the preferred trajectories that are learnt from.
 
     Args:
         trajectories: what the members' indices point into.
         members: any number.
-        shares: per member, above 0 and at most 1.
-        criteria: per member.
+        choices: per member.
         base: the base policy, a population of one.
-        tilt: at least 0.
     """
-    partial = [index for index, share in enumerate(shares) if share < 1.0]
-    contrasting = [i for i in range(len(members)) if tilt or (i in partial and criteria[i] == "both")]
+    contrasting = [index for index, choice in enumerate(choices) if choice.needs_contrast]
     contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
-    likelihood = mean_log_probs(base, trajectories)[0] if partial else np.zeros(len(trajectories))
-    kept = list(members)
-    for index in partial:
-        is_lucky = contrast[index] <= 0.0 if criteria[index] == "both" else False
-        scores = likelihood - _FAR_LESS * is_lucky
-        kept[index] = replace(kept[index], preferred=highest(scores, kept[index].preferred, shares[index]))
-    if not tilt:
-        return kept
-    return [replace(m, odds=tilted_odds(contrast[i][m.preferred], m.weight, tilt)) for i, m in enumerate(kept)]
-
-
-def tilted_odds(contrast: NDArray[np.float64], weight: float, tilt: float) -> NDArray[np.float64]:
-    """(1 + weight)^(-tilt * rank) of each trajectory [N_p], ranked by falling contrast from 0 to 1."""
-    ranks = np.argsort(np.argsort(-contrast, kind="stable"), kind="stable") / max(1, len(contrast) - 1)
-    return (1.0 + weight) ** (-tilt * ranks)
+    needs_likelihood = any(choice.share < 1.0 for choice in choices)
+    likelihood = mean_log_probs(base, trajectories)[0] if needs_likelihood else np.zeros(len(trajectories))
+    kept = []
+    for index, (member, choice) in enumerate(zip(members, choices, strict=True)):
+        episodes = member.preferred
+        if choice.share < 1.0:
+            is_lucky = contrast[index] <= 0.0 if choice.by == "both" else False
+            episodes = highest(likelihood - _FAR_LESS * is_lucky, episodes, choice.share)
+        if choice.narrowed < 1.0:
+            episodes = highest(contrast[index], episodes, choice.narrowed)
+        kept.append(replace(member, preferred=episodes))
+    return kept
 
 
 def highest(scores: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:

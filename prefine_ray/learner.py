@@ -21,7 +21,7 @@ from prefine_ray.counterfactual import (
 )
 from prefine_ray.objective import Loss, SidedLogProbs, gaussian_entropy, gaussian_kl, prefine_loss
 from prefine_ray.policy import GaussianPolicy, PolicyHeader, policy_bytes
-from prefine_ray.population import CHUNK, SIDES, Member, Metrics, Odds, PopulationLearner
+from prefine_ray.population import CHUNK, SIDES, Member, Metrics, PopulationLearner
 from prefine_ray.seeding import derive
 from prefine_ray.trajectories import Trajectories
 
@@ -60,7 +60,6 @@ class Learner(PopulationLearner):
             mean, log_std = self.reference(self._observations[None])
         self._reference_mean, self._reference_log_std = mean[0], log_std[0].contiguous()
         self._window = self._whole_data_window() if self._source is None else None
-        self._odds = self._preferred_odds() if self._source is None and config.tilt else None
         self._pending: list[list[CounterfactualRequest]] = []
 
     # ------------------------------------------------------------------ set-up
@@ -81,13 +80,6 @@ class Learner(PopulationLearner):
                 for name in SIDES
             }
         )
-
-    def _preferred_odds(self) -> Odds:
-        """Of the segments of the whole data."""
-        odds = [np.ones(len(m.preferred)) if m.odds is None else m.odds for m in self.members]
-        lengths = [self.trajectories.lengths[member.preferred] for member in self.members]
-        segments = [np.maximum(each - self.config.segment + 1, 0) for each in lengths]
-        return Odds(odds, segments, self.device)
 
     def _draw(self, generator: np.random.Generator) -> dict[str, NDArray[np.float32]]:
         batch = self.config.batch_size
@@ -128,11 +120,9 @@ class Learner(PopulationLearner):
         member, config = self.members[index], self.config
         generator = np.random.Generator(np.random.Philox(derive(member.seed, "window", self.step)))
         size = config.window_episodes
-        chosen = []
-        for name in SIDES:
-            odds = member.odds / member.odds.sum() if name == "preferred" and member.odds is not None else None
-            episodes = member.side(name)
-            chosen.append(generator.choice(episodes, min(size, len(episodes)), replace=False, p=odds))
+        chosen = [
+            generator.choice(member.side(name), min(size, len(member.side(name))), replace=False) for name in SIDES
+        ]
         return CounterfactualRequest(
             policy=policy_bytes(self.policy.select(index), PolicyHeader(task="")),
             policy_step=self.step,
@@ -169,10 +159,7 @@ class Learner(PopulationLearner):
         """Flat data steps and counterfactual rows [P, 2 B L]: the preferred half, then the dispreferred."""
         assert self._window is not None
         uniform = self._random("uniform")
-        preferred, dispreferred = uniform[:, 0], uniform[:, 1]
-        if self._odds is not None:
-            preferred = self._odds(preferred)
-        drawn = [self._window.tables[n].draw(u) for n, u in zip(SIDES, (preferred, dispreferred), strict=True)]
+        drawn = [self._window.tables[name].draw(uniform[:, side]) for side, name in enumerate(SIDES)]
         along = torch.arange(self.config.segment, device=self.device)
         steps, rows = (torch.cat([pair[i] for pair in drawn], dim=1) for i in range(2))
         return (steps[..., None] + along).flatten(1), (rows[..., None] + along).flatten(1)

@@ -55,7 +55,6 @@ class Member:
     preferred: NDArray[np.int64]  # episode indices into the job's trajectories
     dispreferred: NDArray[np.int64]  # empty for methods that only imitate
     seed: int  # members of equal seed see the same random numbers, whatever their weight
-    odds: NDArray[np.float64] | None = None  # relative, of each preferred trajectory's steps; None: equal
 
     def side(self, name: str) -> NDArray[np.int64]:
         """The episodes of D_p ("preferred") or D_np ("dispreferred")."""
@@ -84,36 +83,6 @@ class MemberRows:
     def draw(self, uniform: Tensor) -> Tensor:
         """Uniformly drawn rows [P, B]."""
         return self.values[self.places(uniform)]
-
-
-class Odds:
-    """Makes uniform numbers fall on parts of a table in proportion to their odds instead of to their sizes alone.
-
-    Args:
-        odds: per member, [K] relative odds of each part's rows.
-        sizes: per member, [K] rows of each part; the parts follow one another.
-        device: where the numbers are.
-    """
-
-    def __init__(self, odds: Sequence[NDArray[np.float64]], sizes: Sequence[NDArray[np.int64]], device: torch.device):
-        self._mass = _borders([o * s for o, s in zip(odds, sizes, strict=True)], device)
-        self._share = _borders(sizes, device)
-
-    def __call__(self, uniform: Tensor) -> Tensor:
-        """Uniform numbers [P, B] in [0, 1) to numbers [P, B] in [0, 1], of which a table takes the rows."""
-        uniform = uniform.double()
-        part = torch.searchsorted(self._mass[:, 1:-1].contiguous(), uniform, right=True)
-        low, high = self._mass.gather(1, part), self._mass.gather(1, part + 1)
-        first, last = self._share.gather(1, part), self._share.gather(1, part + 1)
-        return first + (last - first) * (uniform - low) / (high - low)
-
-
-def _borders(sizes: Sequence[NDArray], device: torch.device) -> Tensor:
-    """Cumulative shares [P, K + 1] from 0 to 1; lists of fewer than K parts go on with 1."""
-    borders = np.ones((len(sizes), 1 + max(len(part) for part in sizes)))
-    for row, part in zip(borders, sizes, strict=True):
-        row[: len(part) + 1] = np.concatenate([[0.0], np.cumsum(part)]) / np.sum(part)
-    return torch.as_tensor(borders, device=device)
 
 
 class PopulationLearner(ABC):

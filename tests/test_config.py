@@ -119,6 +119,12 @@ def test_what_trajectories_are_kept_by_may_depend_on_the_kind():
         by("reward")
 
 
+def test_more_weight_narrows_what_is_kept():
+    settings = SweepConfig(name="t", finetune={"narrow": {"best": 0.5}}).finetune
+    assert [settings.share_narrowed("best", weight) for weight in (0.0, 3.0, 24.0)] == [1.0, 0.5, 0.2]
+    assert settings.share_narrowed("random", 24.0) == 1.0
+
+
 def test_the_share_that_is_kept_may_depend_on_the_kind():
     def kept(keep: object) -> list[float]:
         settings = SweepConfig(name="t", finetune={"keep": keep}).finetune

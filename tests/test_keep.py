@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from prefine_ray.baselines.bc import CloneConfig
-from prefine_ray.keep import contrasts, highest, keep_preferred, mean_log_probs, tilted_odds
+from prefine_ray.keep import Choice, contrasts, highest, keep_preferred, mean_log_probs
 from prefine_ray.policy import stack
 from prefine_ray.population import Member
 from tests.makers import ball_run_episodes, small_policy
@@ -45,29 +45,33 @@ def test_the_likelihood_of_an_episode_is_the_mean_over_its_steps():
     assert found[:, 2] == pytest.approx(expected.clamp_min(-50.0).mean(-1).detach().numpy(), rel=1e-5)
 
 
-def test_the_tilt_draws_the_lucky_ones_of_the_behaviour_of_the_dispreferred_least(short_clones):
+def test_narrowing_leaves_out_the_lucky_ones_of_the_behaviour_of_the_dispreferred(short_clones):
     """Episodes 0 to 4 are of one behaviour, 5 to 7 of another: 5 is preferred by luck."""
-    several = [Member(weight, np.array([0, 1, 2, 5]), np.array([6, 7]), 0) for weight in (0.0, 9.0)]
-    even, tilted = keep_preferred(ball_run_episodes(), several, [1.0] * 2, ["base"] * 2, small_policy(), tilt=2.0)
-    assert even.odds.tolist() == [1.0] * 4
-    assert tilted.odds[3] == tilted.odds.min() == pytest.approx(0.01)
-    assert tilted.odds.max() == 1.0
-    assert even.preferred.tolist() == tilted.preferred.tolist() == [0, 1, 2, 5]
+    whole = member([0, 1, 2, 5], [6, 7])
+    choices = [Choice(), Choice(narrowed=0.75), Choice(narrowed=0.3)]
+    kept = [
+        part.preferred.tolist() for part in keep_preferred(ball_run_episodes(), [whole] * 3, choices, small_policy())
+    ]
+    assert kept[:2] == [[0, 1, 2, 5], [0, 1, 2]]
+    assert len(kept[2]) == 2
+    assert set(kept[2]) < {0, 1, 2}
 
 
-def test_odds_fall_with_the_rank_and_the_weight():
-    contrast = np.array([0.5, 2.0, -1.0])
-    assert tilted_odds(contrast, 3.0, 1.0).tolist() == [0.5, 1.0, 0.25]
-    assert tilted_odds(contrast, 0.0, 1.0).tolist() == [1.0] * 3
-    assert tilted_odds(contrast[:1], 3.0, 1.0).tolist() == [1.0]
+def test_narrowing_is_of_those_kept(monkeypatch: pytest.MonkeyPatch):
+    contrast, likelihood = np.array([0.5, 0.1, 0.3, 9.0]), np.array([-2.0, -1.0, -3.0, -4.0])
+    monkeypatch.setattr("prefine_ray.keep.contrasts", lambda episodes, members: [contrast for _ in members])
+    monkeypatch.setattr("prefine_ray.keep.mean_log_probs", lambda policy, episodes: likelihood[None])
+    choices = [Choice(0.75, "base", 1.0), Choice(0.75, "base", 0.6), Choice(0.75, "base", 0.1)]
+    kept = keep_preferred(ball_run_episodes(), [member([0, 1, 2, 3], [6, 7])] * 3, choices, small_policy())
+    assert [part.preferred.tolist() for part in kept] == [[0, 1, 2], [0, 2], [0]]
 
 
 def test_both_goes_by_the_base_but_puts_those_of_negative_contrast_last(monkeypatch: pytest.MonkeyPatch):
     contrast, likelihood = np.array([0.5, 0.1, -0.1, 9.0]), np.array([-4.0, -3.0, -1.0, -2.0])
     monkeypatch.setattr("prefine_ray.keep.contrasts", lambda episodes, members: [contrast for _ in members])
     monkeypatch.setattr("prefine_ray.keep.mean_log_probs", lambda policy, episodes: likelihood[None])
-    shares, whole = [0.25, 0.5, 0.75, 1.0], member([0, 1, 2, 3], [6, 7])
-    kept = keep_preferred(ball_run_episodes(), [whole] * 4, shares, ["both"] * 4, small_policy())
+    choices = [Choice(share, "both") for share in (0.25, 0.5, 0.75, 1.0)]
+    kept = keep_preferred(ball_run_episodes(), [member([0, 1, 2, 3], [6, 7])] * 4, choices, small_policy())
     assert [part.preferred.tolist() for part in kept] == [[3], [1, 3], [0, 1, 3], [0, 1, 2, 3]]
 
 
@@ -81,9 +85,7 @@ def test_contrast_is_the_same_alone_and_among_others(short_clones):
 
 def test_each_member_has_its_share_and_criterion(short_clones):
     whole = member([0, 1, 2, 5], [6, 7])
-    kept = keep_preferred(
-        ball_run_episodes(), [whole] * 3, [1.0, 0.5, 0.5], ["both", "both", "base"], base=small_policy()
-    )
+    choices = [Choice(by="both"), Choice(0.5, "both"), Choice(0.5, "base")]
+    kept = keep_preferred(ball_run_episodes(), [whole] * 3, choices, small_policy())
     assert [len(part.preferred) for part in kept] == [4, math.ceil(0.5 * 4), 2]
     assert all(part.dispreferred.tolist() == [6, 7] for part in kept)
-    assert all(part.odds is None for part in kept)

@@ -4,10 +4,9 @@ import torch
 
 from prefine_ray.counterfactual import CounterfactualGenerator, LocalSource
 from prefine_ray.learner import Learner
-from prefine_ray.population import Member, Odds
+from prefine_ray.population import Member
 from tests.makers import ball_run_episodes, finetune_config, small_policy
 
-CPU = torch.device("cpu")
 PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)
 
 
@@ -156,27 +155,3 @@ def test_metrics_come_on_logging_steps_and_the_last():
     steps = []
     learner(steps=12, log_every=5).train(12, lambda step, _: steps.append(step))
     assert steps == [0, 5, 10, 11]
-
-
-def test_odds_decide_how_often_the_rows_of_a_part_are_drawn():
-    odds = Odds([np.array([1.0, 0.0, 3.0]), np.array([2.0, 2.0])], [np.array([2, 5, 1]), np.array([3, 3])], CPU)
-    uniform = torch.linspace(0, 1, 10_001)[:-1].expand(2, -1)
-    rows = (odds(uniform) * torch.tensor([[8.0], [6.0]])).long()
-    shares = [np.bincount(row, minlength=8) / uniform.shape[1] for row in rows.numpy()]
-    assert shares[0] == pytest.approx([0.2, 0.2, 0, 0, 0, 0, 0, 0.6], abs=1e-3)
-    assert shares[1] == pytest.approx([1 / 6] * 6 + [0, 0], abs=1e-3)
-
-
-@pytest.mark.parametrize("counterfactuals", ["learner", "actors"])
-def test_members_with_odds_learn_from_what_is_drawn(counterfactuals):
-    """With all odds on one trajectory a member learns as one that has no other."""
-    settings = finetune_config(counterfactuals=counterfactuals, tilt=1.0, window_episodes=1)
-    episodes = ball_run_episodes()
-    only = np.array([0.0, 0.0, 1.0, 0.0, 0.0])
-    members = [Member(1.0, PREFERRED, DISPREFERRED, 0, odds) for odds in (only, np.ones(5))]
-    members.append(Member(1.0, PREFERRED[2:3], DISPREFERRED, 0, np.ones(1)))
-    source = LocalSource(CounterfactualGenerator("BallRun", episodes, "state_matched"))
-    of = Learner(small_policy(), episodes, members, settings, source=source)
-    of.train(15)
-    torch.testing.assert_close(flat(of, 0), flat(of, 2), atol=1e-6, rtol=0)
-    assert (flat(of, 0) - flat(of, 1)).abs().max() > 1e-5
