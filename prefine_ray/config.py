@@ -34,6 +34,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _of_kind(value: ByKind | dict[PreferredChoice, ByKind], preferred: str, default: ByKind) -> ByKind:
+    """A setting for a kind of preferred trajectories: one value for all, or one for each kind."""
+    if not isinstance(value, dict):
+        return value
+    return next((own for kind, own in value.items() if kind == preferred), default)
+
+
 class DataConfig(_Section):
     """Where the trajectories come from."""
 
@@ -49,9 +56,14 @@ class PreferenceConfig(_Section):
 
     num_preferred: tuple[Positive, ...] = (100,)  # N_p: one number, or several
     num_dispreferred: Positive = 20  # N_np
-    margin: Annotated[float, Field(gt=0, le=1)] = 1.0  # preferred trajectories cost at most margin * threshold
+    # Preferred trajectories cost at most margin * threshold. One value, or one for each kind of them.
+    margin: Share | dict[PreferredChoice, Share] = 1.0
     label_noise: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0,)  # fraction of wrong labels: one, or several
     labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: [labels]`; {task} allowed
+
+    def margin_of(self, preferred: str) -> float:
+        """`margin` for a kind of preferred trajectories."""
+        return _of_kind(self.margin, preferred, 1.0)
 
     @field_validator("num_preferred", "label_noise", mode="before")
     @classmethod
@@ -60,13 +72,6 @@ class PreferenceConfig(_Section):
         if not values:
             raise ValueError("must not be empty")
         return tuple(dict.fromkeys(values))
-
-
-def _of_kind(value: ByKind | dict[PreferredChoice, ByKind], preferred: str, default: ByKind) -> ByKind:
-    """A setting for a kind of preferred trajectories: one value for all, or one for each kind."""
-    if not isinstance(value, dict):
-        return value
-    return next((own for kind, own in value.items() if kind == preferred), default)
 
 
 class FineTuneConfig(_Section):

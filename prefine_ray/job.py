@@ -70,7 +70,7 @@ def trajectory_sets(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> P
         num_dispreferred=chosen.num_dispreferred,
         rng=numpy_generator(config.seed, cell.task, cell.seed, "preferences"),
         label_noise=cell.label_noise,
-        margin=chosen.margin,
+        margin=chosen.margin_of(cell.preferred),
     )
 
 

@@ -125,6 +125,11 @@ def test_more_weight_narrows_what_is_kept():
     assert settings.share_narrowed("random", 24.0) == 1.0
 
 
+def test_the_margin_may_depend_on_the_kind():
+    preferences = SweepConfig(name="t", preferences={"margin": {"random": 0.5}}).preferences
+    assert [preferences.margin_of(kind) for kind in ("best", "random")] == [1.0, 0.5]
+
+
 def test_the_share_that_is_kept_may_depend_on_the_kind():
     def kept(keep: object) -> list[float]:
         settings = SweepConfig(name="t", finetune={"keep": keep}).finetune
