@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.rows import BASE, PREFINE
+from analysis.rows import BASE, PREFINE, SCORES
 from analysis.statistics import (
     BOOTSTRAP_SEED,
     REPLICATES,
@@ -20,7 +20,6 @@ from analysis.statistics import (
 )
 from prefine_ray.tasks import BENCHMARK
 
-SCORES = ["normalized_reward", "normalized_cost"]
 _ON = ["task", "preferred", "threshold", "weight"]
 
 

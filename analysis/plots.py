@@ -62,7 +62,7 @@ def save_plots(summary: Summary, curves: pd.DataFrame, folder: Path) -> list[Plo
     for word, noise in efficiency_series(summary.kinds):
         name = f"efficiency_{word}" + (f"_noise{noise:g}" if noise else "") + ".png"
         told = f"Averages over all tasks against the number of preferred trajectories: {preferences(word, 0, noise)}."
-        plots.append(_save(efficiency(summary, word, noise), folder / name, f"{told} Bars: 95 % intervals."))
+        plots.append(save_figure(efficiency(summary, word, noise), folder / name, f"{told} Bars: 95 % intervals."))
     for variant in summary.variants:
         suffix = f"_{variant}" if len(summary.variants) > 1 else ""
         plots += _save_variant(summary, curves, variant, folder, suffix)
@@ -74,17 +74,17 @@ def _save_variant(summary: Summary, curves: pd.DataFrame, variant: str, folder: 
     tasks = task_order(summary.cells["task"])
     told = f"Preferred: {kind_text(variant)}."
     front = f"Reward against cost over the weights; bars: 95 % intervals; shaded: safe; ring: the best weight. {told}"
-    yield _save(front_page(summary, variant, colors), folder / f"fronts{suffix}.png", f"All tasks. {front}")
+    yield save_figure(front_page(summary, variant, colors), folder / f"fronts{suffix}.png", f"All tasks. {front}")
     saved = f"Violations and catastrophes avoided, as a share of the base policy's; dotted: 60 %. {told}"
-    yield _save(reductions(summary, variant, colors), folder / f"reductions{suffix}.png", saved)
+    yield save_figure(reductions(summary, variant, colors), folder / f"reductions{suffix}.png", saved)
     for task in tasks:
         figure = task_fronts(summary, variant, task, colors)
-        yield _save(figure, folder / f"front_{task}{suffix}.png", f"{task}. {front}")
+        yield save_figure(figure, folder / f"front_{task}{suffix}.png", f"{task}. {front}")
     for task in tasks:
         rows = _curve_rows(curves, task, variant, headline_threshold(summary.cells, task))
         if len(rows):
             caption = f"{task}. Training metrics over steps: the seeds' mean and range. {told}"
-            yield _save(learning_curves(rows, task, colors), folder / f"curves_{task}{suffix}.png", caption)
+            yield save_figure(learning_curves(rows, task, colors), folder / f"curves_{task}{suffix}.png", caption)
 
 
 def weight_colors(weights: pd.Series) -> dict[float, Any]:
@@ -149,7 +149,7 @@ def reductions(summary: Summary, variant: str, colors: dict[float, Any]) -> Figu
         axes.set(xlim=(-60, 185), xticks=[-50, 0, 50, 100])
         axes.axvline(60, color=INK, linestyle=":", linewidth=1)
         axes.axvline(0, color=INK, linewidth=0.8)
-        _plain(axes, "x")
+        plain_axes(axes, "x")
     panels[0].set_yticks(range(len(tasks)), [f"{t}, threshold {c:g}" for t, c in zip(tasks, limits, strict=True)])
     panels[0].set_ylim(len(tasks) - 0.4, -0.6)
     return figure
@@ -166,7 +166,7 @@ def learning_curves(rows: pd.DataFrame, task: str, colors: dict[float, Any]) -> 
             axes.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.2, linewidth=0)
             axes.plot(spread.index, spread["mean"], color=color, linewidth=1.6)
         axes.set_title(CURVES[metric], fontsize=10)
-        _plain(axes, "both")
+        plain_axes(axes, "both")
     figure.suptitle(f"{task}: training at cost threshold {rows['threshold'].iloc[0]:g}", fontsize=11, y=0.985)
     return figure
 
@@ -225,8 +225,8 @@ def _draw_front(axes: Axes, rows: pd.DataFrame, colors: dict[float, Any]) -> Non
     others = rows[~rows["method"].isin([BASE, PREFINE])]
     for (_, row), marker in zip(others.iterrows(), BASELINE_MARKERS * len(rows), strict=False):
         _draw_point(axes, row, "#777777", marker)
-    _set_cost_axis(axes, rows)
-    _plain(axes, "both")
+    set_cost_axis(axes, rows)
+    plain_axes(axes, "both")
     named = rows[rows["method"] != BASE]  # the base policy's marker is in the legend
     texts = [
         f"{row['weight']:g}" if row["method"] == PREFINE else method_name(row["method"]) for _, row in named.iterrows()
@@ -258,7 +258,7 @@ def _draw_point(axes: Axes, row: pd.Series, color: Any, marker: str) -> None:
     )
 
 
-def _set_cost_axis(axes: Axes, rows: pd.DataFrame) -> None:
+def set_cost_axis(axes: Axes, rows: pd.DataFrame) -> None:
     """The safe side shaded; logarithmic over 1 where some policy costs several thresholds."""
     most = float(rows[["normalized_cost", "normalized_cost_high"]].max().max())
     axes.axvspan(-0.5, 1.0, color=SAFE_SHADE, zorder=0, linewidth=0)
@@ -300,14 +300,16 @@ def _draw_bars(axes: Axes, position: int, rows: pd.DataFrame, kind: str, colors:
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
 
 
-def _plain(axes: Axes, grid: str) -> None:
+def plain_axes(axes: Axes, grid: str) -> None:
+    """A frame of two sides, and a pale grid along `grid`: x, y or both."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid, color=GRID, linewidth=0.6, zorder=0)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9)
 
 
-def _save(figure: Figure, path: Path, caption: str) -> Plot:
+def save_figure(figure: Figure, path: Path, caption: str) -> Plot:
+    """Writes a PNG file, whole or not at all."""
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", facecolor="white")

@@ -20,7 +20,8 @@ PREFINE = "prefine"
 NO_THRESHOLD = (BASE, "bc_all")  # methods whose policy does not depend on the threshold
 
 KEYS = ["task", "preferred", "threshold", "method", "weight"]
-METRICS = ["normalized_reward", "normalized_cost", "violation_rate", "catastrophe_rate"]
+SCORES = ["normalized_reward", "normalized_cost"]
+METRICS = [*SCORES, "violation_rate", "catastrophe_rate"]
 EPISODE_KEY = ["cell", *KEYS, "split", "seed", "episode"]
 EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.plots import INK, SAFE_SHADE, _plain, _save, _set_cost_axis
+from analysis.plots import INK, SAFE_SHADE, plain_axes, save_figure, set_cost_axis
 from analysis.rows import METRICS, ResultsError, run_table
 from analysis.statistics import bootstrap_interval, mean
 from analysis.summary import BOOTSTRAP_SEED, choose_weight
@@ -175,8 +175,8 @@ def _threshold(config: SearchConfig) -> float:
 
 
 def _save_plots(good: pd.DataFrame, config: SearchConfig, folder: Path) -> list[Path]:
-    _save(front_plot(good, config), folder / "search.png", "")
-    _save(slice_plot(good, config), folder / "search_values.png", "")
+    save_figure(front_plot(good, config), folder / "search.png", "")
+    save_figure(slice_plot(good, config), folder / "search_values.png", "")
     return [folder / "search.png", folder / "search_values.png"]
 
 
@@ -196,11 +196,11 @@ def front_plot(good: pd.DataFrame, config: SearchConfig) -> Figure:
     for _, row in good[good["front"] | good["chosen"]].iterrows():
         point = (row["normalized_cost"], row["normalized_reward"])
         axes.annotate(str(int(row["number"])), point, (6, 5), textcoords="offset points", fontsize=8)
-    _set_cost_axis(axes, good)
+    set_cost_axis(axes, good)
     axes.set_xlabel("normalised cost (episode cost / threshold)")
     axes.set_ylabel("normalised reward")
     axes.set_title(f"{config.tasks[0]}, threshold {_threshold(config):g}: {len(good)} trials, numbered on the front")
-    _plain(axes, "both")
+    plain_axes(axes, "both")
     axes.legend(handles=_front_handles(bool((~whole).any())), fontsize=8, frameon=False, loc="best")
     return figure
 
@@ -239,4 +239,4 @@ def _draw_slice(axes: Axes, good: pd.DataFrame, key: str, metric: str, dimension
         axes.set_xscale("log")
     if metric == "normalized_cost":
         axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
-    _plain(axes, "both")
+    plain_axes(axes, "both")

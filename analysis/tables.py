@@ -34,6 +34,7 @@ from analysis.table_cells import (
     published_cells,
     rate_cells,
     score_cells,
+    style_of,
     weight_cell,
 )
 from prefine_ray.cells import TUNING
@@ -85,6 +86,7 @@ def all_tables(summary: Summary) -> list[Table]:
         tables.append(_kinds_table(summary))
     if len(summary.comparisons):
         tables.append(_comparison_table(summary))
+    tables.extend(_dial_tables(summary))
     for variant in summary.variants:
         if len(summary.suites):
             tables.append(_suite_table(summary, variant))
@@ -280,6 +282,45 @@ def _comparison_table(summary: Summary) -> Table:
         f" {RULE_ABOVE}"
     )
     return Table(f"PREFINE against the others ({_thresholds(summary)})", caption, columns, tuple(rows))
+
+
+def _dial_tables(summary: Summary) -> list[Table]:
+    """Whether cost falls with the weight, task by task; none where there are fewer than three weights."""
+    ours = summary.cells[summary.cells["method"] == PREFINE]
+    weights = sorted(ours["weight"].unique())
+    if len(weights) < 3:
+        return []
+    columns = (
+        Column("Preferred trajectories", numeric=False),
+        Column("Task", numeric=False),
+        Column("Threshold"),
+        *(Column(f"{weight:g}", "Cost at weight") for weight in weights),
+        Column("Rank correlation"),
+    )
+    rows = []
+    for variant in summary.variants:
+        of_kind = ours[ours["preferred"] == variant]
+        for number, task in enumerate(task_order(of_kind["task"])):
+            threshold = headline_threshold(of_kind, task)
+            at = of_kind[(of_kind["task"] == task) & (of_kind["threshold"] == threshold)].set_index("weight")
+            costs = at["normalized_cost"].reindex(weights)
+            scores = [Cell(number_text(cost), style=style_of(cost)) for cost in costs]
+            head = [Cell(kind_text(variant)), Cell(task), Cell(f"{threshold:g}")]
+            rows.append(Row((*head, *scores, Cell(number_text(rank_correlation(costs)))), first=number == 0))
+    caption = (
+        "Mean normalised cost at each weight, and Spearman's rank correlation of the two: -1 where every step of the"
+        " weight lowers the cost. Where the cost is near 0 at weight 0 already there is nothing to lower."
+    )
+    return [Table("Cost by weight at the middle cost threshold", caption, columns, tuple(rows))]
+
+
+def rank_correlation(costs: pd.Series) -> float:
+    """Spearman's rank correlation of costs with the weights that index them; NaN where either does not vary."""
+    known = costs.dropna()
+    ranks = known.rank()
+    if ranks.nunique() < 2:
+        return math.nan
+    return float(ranks.corr(pd.Series(known.index, index=known.index).rank()))
 
 
 def _suite_table(summary: Summary, variant: str) -> Table:

@@ -9,7 +9,8 @@ import pytest
 from analysis.render import header_groups, to_latex, to_markdown, to_text
 from analysis.rows import load_results
 from analysis.summary import Summary, summarize
-from analysis.tables import Cell, Column, Row, Table, all_tables, headline_sentence, headline_tables
+from analysis.table_cells import Cell, Column, Row, Table
+from analysis.tables import all_tables, headline_sentence, headline_tables, rank_correlation
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 SMALL = Table(
@@ -95,6 +96,7 @@ def test_tables_come_headline_first_and_name_their_threshold(tmp_path: Path):
     assert [table.title for table in all_tables(summary)] == [
         "Headline: one row per task at its middle cost threshold",
         "PREFINE against the others (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
+        "Cost by weight at the middle cost threshold",
         "Suite averages (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
         "Beside the published numbers",
         "Bullet, cost threshold 10",
@@ -181,3 +183,23 @@ def test_partial_results_leave_dashes(tmp_path: Path, two_tasks: pd.DataFrame, m
     }[missing]
     assert blank == expected
     assert ("[" in cells[9]) == (missing in ("base", "control"))
+
+
+def test_the_dial_by_hand():
+    weights = [0.0, 1.0, 5.0, 20.0]
+    assert rank_correlation(pd.Series([0.9, 0.5, 0.4, 0.1], weights)) == pytest.approx(-1.0)
+    assert rank_correlation(pd.Series([0.9, 0.4, 0.5, 0.1], weights)) == pytest.approx(-0.8)
+    assert rank_correlation(pd.Series([0.1, 0.2, np.nan, 0.3], weights)) == pytest.approx(1.0)
+    assert np.isnan(rank_correlation(pd.Series([0.0] * 4, weights)))
+
+
+def test_cost_by_weight_has_the_mean_costs_of_a_task_in_its_row(tmp_path):
+    summary = summary_of(tmp_path, synthetic_episodes())
+    cells = summary.cells[(summary.cells["method"] == "prefine") & (summary.cells["task"] == "BallRun")]
+    at_middle = cells[(cells["threshold"] == 20.0) & (cells["preferred"] == summary.variants[0])].sort_values("weight")
+    line = line_of(text_of(all_tables(summary), "Cost by weight"), "", "BallRun")
+    assert line[2] == "20"
+    assert [cell.strip("*") for cell in line[3:-1]] == [f"{cost:.2f}" for cost in at_middle["normalized_cost"]]
+    assert float(line[-1]) == pytest.approx(
+        rank_correlation(at_middle.set_index("weight")["normalized_cost"]), abs=0.01
+    )
