@@ -63,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells of one task and method that one Train fit carries as one population."""
+    """Cells of one task and of methods with the same learner, which one Train fit carries as one population."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -79,7 +79,7 @@ class Pack:
 
     @property
     def method(self) -> str:
-        """The method of all cells."""
+        """The first cell's: the others are of it or of a method with the same learner and settings."""
         return self.cells[0].method
 
     @property
@@ -87,8 +87,9 @@ class Pack:
         """For people."""
         known = (cell.threshold for cell in self.cells if not math.isnan(cell.threshold))
         thresholds = "/".join(f"{threshold:g}" for threshold in dict.fromkeys(known))
-        kinds = "/".join(dict.fromkeys(cell.preferred for cell in self.cells))
-        parts = (self.method, self.task, kinds, f"threshold {thresholds}" * bool(thresholds))
+        kinds = "/".join(dict.fromkeys(cell.preferred for cell in self.cells if cell.preferred))
+        methods = "/".join(dict.fromkeys(cell.method for cell in self.cells))
+        parts = (methods, self.task, kinds, f"threshold {thresholds}" * bool(thresholds))
         return " ".join(part for part in parts if part)
 
 
@@ -150,7 +151,7 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
 
 
 def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = None) -> list[Pack]:
-    """Groups the unfinished cells by task and method.
+    """Groups the unfinished cells by task and learner.
 
     All other axes of a group train together, at most `most` cells at once: members do not influence one another, and
     a fit costs processes.
@@ -158,13 +159,18 @@ def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = Non
     groups: dict[tuple, list[Cell]] = {}
     for cell in cells:
         if cell.name not in finished:
-            groups.setdefault((cell.task, cell.method), []).append(cell)
+            groups.setdefault((cell.task, _learner(cell.method)), []).append(cell)
     parts = [
         group[first : first + (most or len(group))]
         for group in groups.values()
         for first in range(0, len(group), most or len(group))
     ]
     return [Pack(digest([cell.name for cell in part]), tuple(part)) for part in parts]
+
+
+def _learner(method: str) -> str:
+    """The first of the methods that have the same learner and settings."""
+    return next((same[0] for same in (FINE_TUNING_METHODS, CLONING_METHODS) if method in same), method)
 
 
 _IN_PREFERENCES = ("num_preferred", "label_noise")  # axes that stand among the preferences in the hash

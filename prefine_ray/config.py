@@ -188,7 +188,7 @@ class ResourceConfig(_Section):
         None  # for the Train worker; null: 1 where the cluster has a GPU
     )
     concurrent_trials: Positive | None = None
-    # Cells of one task and method in one Train fit; null: all of them. Raise it for a GPU, as far as its memory goes;
+    # Cells of one task and learner in one Train fit; null: all of them. Raise it for a GPU, as far as its memory goes;
     # lower it to spread a few large fits over many nodes.
     max_population: Positive | None = 96
 

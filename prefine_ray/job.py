@@ -16,7 +16,7 @@ from prefine_ray.baselines.bc import BehaviouralCloning
 from prefine_ray.baselines.cpl import CPL
 from prefine_ray.baselines.trac import TraC
 from prefine_ray.cells import CLONING_METHODS, FINE_TUNING_METHODS, Cell, Pack, TaskInputs, make_cells
-from prefine_ray.config import BCConfig, MethodSettings, SweepConfig
+from prefine_ray.config import BCConfig, FineTuneConfig, MethodSettings, SweepConfig
 from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualSource, LocalSource, Mode
 from prefine_ray.episode_table import EpisodeTable
 from prefine_ray.keep import Choice, keep_preferred
@@ -50,7 +50,7 @@ class FineTuneJob:
     @property
     def needs_source(self) -> bool:
         """Whether the learner asks a source for counterfactuals."""
-        return self.pack.method == "prefine" and self.config.finetune.counterfactuals != "learner"
+        return self.pack.method in FINE_TUNING_METHODS and self.config.finetune.counterfactuals != "learner"
 
 
 def trajectory_sets(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> PreferenceSets:
@@ -118,18 +118,20 @@ def _problem(config: SweepConfig, cell: Cell, summary: EpisodeTable) -> str | No
 def load_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:
     """The episodes that the pack learns from, and its members with indices into them."""
     trajectories, members = _all_members(job)
-    settings = job.config.finetune
-    if job.pack.method != "prefine":
+    if job.pack.method not in FINE_TUNING_METHODS:
         return trajectories, members
-    choices = [
-        Choice(
-            settings.share_kept(cell.preferred),
-            settings.kept_by(cell.preferred),
-            settings.share_narrowed(cell.preferred, cell.weight),
-        )
-        for cell in job.pack.cells
-    ]
+    choices = [_choice(job.config.finetune, cell) for cell in job.pack.cells]
     return trajectories, keep_preferred(trajectories, members, choices, load_policy(job.inputs.base_path))
+
+
+def _choice(settings: FineTuneConfig, cell: Cell) -> Choice:
+    if cell.method == "sft":
+        return Choice()  # all
+    return Choice(
+        share=settings.share_kept(cell.preferred),
+        by=settings.kept_by(cell.preferred),
+        narrowed=settings.share_narrowed(cell.preferred, cell.weight),
+    )
 
 
 def _all_members(job: FineTuneJob) -> tuple[Trajectories, list[Member]]:

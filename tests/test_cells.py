@@ -89,7 +89,7 @@ def test_tuning_seeds_are_cells_of_their_own_that_train_with_the_reported_ones()
     assert {cell.name for cell in tuning} == {cell.name for cell in as_reported}  # the split changes no result
 
 
-def test_a_pack_holds_all_cells_of_one_task_and_method():
+def test_a_pack_holds_all_cells_of_one_task_and_learner():
     cells = make_cells(config(tasks=["BallRun", "CarRun"], thresholds="all", preferred=["best", "random"]), INPUTS)
     packs = make_packs(cells, set())
     assert [pack.task for pack in packs] == ["BallRun", "CarRun"]
@@ -127,7 +127,9 @@ def test_cells_have_the_axes_that_their_method_depends_on():
         assert math.isnan(cell.threshold) == (cell.method == "bc_all")
         assert (cell.num_preferred == 0) == cell.method.startswith("bc")
     packs = make_packs(cells, set())
-    assert [pack.method for pack in packs] == list(of.methods)
+    together = [{cell.method for cell in pack.cells} for pack in packs]
+    assert together == [{"prefine", "sft"}, {"bc_all", "bc_safe"}, {"cpl"}, {"trac"}]
+    assert packs[1].label == "bc_all/bc_safe BallRun threshold 10/20/40"
 
 
 @pytest.mark.parametrize(
