@@ -120,7 +120,8 @@ def test_sixteen_clients_and_a_server_that_goes_and_comes_back(
     folders = [ResultsDir(tmp_path / f"sweep{index:02}") for index in range(CLIENTS)]
     for folder in folders:
         folder.write_config(f"name: {folder.root.name}\n")
-    assert sum(logged for logged, _ in send(folders, "p1", server.url)) > 0
+    # a busy machine may let all first calls of a server that has just started run out of time
+    assert any(sum(logged for logged, _ in send(folders, "p1", server.url)) > 0 for _ in range(5))
     if postgres is not None:  # the server stays, its database goes
         postgres.down()
         assert all(logged == 0 and missing >= 2 for logged, missing in send(folders[:2], "p2", server.url))
