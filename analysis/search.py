@@ -17,8 +17,8 @@ from matplotlib.patches import Patch
 
 from analysis.plots import INK, SAFE_SHADE, plain_axes, save_figure, set_cost_axis
 from analysis.rows import METRICS, ResultsError, run_table
-from analysis.statistics import bootstrap_interval, mean
-from analysis.summary import BOOTSTRAP_SEED, choose_weight
+from analysis.statistics import BOOTSTRAP_SEED, bootstrap_interval, mean
+from analysis.summary import choose_weight
 from prefine_ray.cell_rows import part_versions
 from prefine_ray.files import write_text
 from prefine_ray.results import ResultsDir

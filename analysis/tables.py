@@ -299,11 +299,10 @@ def _dial_tables(summary: Summary) -> list[Table]:
     )
     rows = []
     for variant in summary.variants:
-        of_kind = ours[ours["preferred"] == variant]
-        for number, task in enumerate(task_order(of_kind["task"])):
-            threshold = headline_threshold(of_kind, task)
-            at = of_kind[(of_kind["task"] == task) & (of_kind["threshold"] == threshold)].set_index("weight")
-            costs = at["normalized_cost"].reindex(weights)
+        for number, task in enumerate(task_order(ours.loc[ours["preferred"] == variant, "task"])):
+            threshold = headline_threshold(summary.cells, task)
+            at = _cells_at(summary, variant, task, threshold)
+            costs = at[at["method"] == PREFINE].set_index("weight")["normalized_cost"].reindex(weights)
             scores = [Cell(number_text(cost), style=style_of(cost)) for cost in costs]
             head = [Cell(kind_text(variant)), Cell(task), Cell(f"{threshold:g}")]
             rows.append(Row((*head, *scores, Cell(number_text(rank_correlation(costs)))), first=number == 0))

@@ -1,10 +1,9 @@
 """Which of the preferred trajectories are learnt from: `finetune.keep`, `keep_by` and `narrow`.
 
 A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
-are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. Neither sees a cost or a
-reward. Both use the contrast of a trajectory, its mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones
-of D_p and of D_np: what the behaviour of D_np would have produced as well has a low one, and is lucky or wrongly
-labelled.
+are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. No choice here sees a cost or
+a reward. The contrast of a trajectory is its mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones of
+D_p and of D_np: what the behaviour of D_np would have produced as well has a low one, and is lucky or wrongly labelled.
 
 `keep` takes a share of D_p, by `keep_by`:
 

@@ -151,3 +151,9 @@ def test_a_task_has_its_own_settings():
     assert own == parse_config("{name: a, finetune: {steps: 9, keep: 0.4}}", "x")
     assert config.for_task("BallRun").finetune == config.finetune
     assert parse_config(dump_config(config), "x") == config
+
+
+def test_one_task_alone_may_need_counterfactual_actors():
+    own = "task_settings: {BallRun: {finetune: {counterfactuals: actors}}}"
+    assert parse_config(f"{{name: a, tasks: [BallRun, CarRun], {own}}}", "x").needs_counterfactual_actors
+    assert not parse_config(f"{{name: a, tasks: [CarRun], {own}}}", "x").needs_counterfactual_actors

@@ -220,6 +220,9 @@ def test_configs_round_trip_and_are_not_mixed_up(tmp_path):
     assert parse_config_as(SearchConfig, shipped.read_text(), shipped).search.trials > 1
     with pytest.raises(ConfigError, match="run `prefine search"):
         load_config(shipped)
+    own = {**CONFIG, "task_settings": {"BallRun": {"finetune": {"beta": 0.2}}}}
+    with pytest.raises(ConfigError, match="task_settings: a search has one task"):
+        parse_config_as(SearchConfig, yaml.safe_dump(own), "f.yaml")
     two = yaml.safe_dump({**CONFIG, "tasks": ["BallRun", "CarRun"]})
     with pytest.raises(ConfigError, match="tasks: a search has exactly one"):
         parse_config_as(SearchConfig, two, "f.yaml")
