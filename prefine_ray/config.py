@@ -16,7 +16,8 @@ from prefine_ray.tasks import BENCHMARK, get_task
 PreferredChoice = Literal["best", "random", "labels"]
 KeepBy = Literal["base", "both"]
 Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
-TaskSection = Literal["preferences", "finetune", "bc", "cpl", "trac"]  # sections that a task may have its own of
+# Sections that a task may have settings of its own in.
+TaskSection = Literal["data", "preferences", "finetune", "bc", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]

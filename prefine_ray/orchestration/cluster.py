@@ -28,6 +28,9 @@ GPU_WORKER_CPUS = 0.5  # a Train worker with a GPU, or a part of one
 
 _CONNECT_S = 20.0
 _STARTS = 5
+# Nobody reads what Ray's log monitor sends to the driver (`log_to_driver`): let it look for new files every minute,
+# not ten times a second, unless the environment has other settings.
+_LOG_MONITOR = {"RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0", "LOG_NAME_UPDATE_INTERVAL_S": "60"}
 ROLE_LABEL = "prefine-role"  # a node label: `ray start --labels prefine-role=rollout` (or learner)
 
 
@@ -89,7 +92,11 @@ def connect(address: str | None = None) -> bool:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune prints nothing of its own beside the progress line,
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # which says what failed and names the log
-    own: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}  # ten processes saved
+    own: dict[str, Any] = {}
+    if address == "local":
+        own["include_dashboard"] = False  # ten processes saved
+        for name, value in _LOG_MONITOR.items():
+            os.environ.setdefault(name, value)
     settings: dict[str, Any] = {"runtime_env": {"env_vars": threads}, "logging_level": logging.WARNING, **own}
     try:
         _init(address=address, log_to_driver=False, **settings)

@@ -67,7 +67,11 @@ def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict
     tasks = [get_task(name) for name in config.tasks]
     if config.base not in CLONED_BASES:
         bases = [base_policy(task, config.base) for task in tasks]  # errors first, then the long work
-    data = [prepare_data(task, config.data, directory, actors) for task in tqdm(tasks, "data", unit="task")]
+    sources = [config.for_task(task.name).data for task in tasks]
+    data = [
+        prepare_data(task, source, directory, actors)
+        for task, source in tqdm(list(zip(tasks, sources, strict=True)), "data", unit="task")
+    ]
     if config.base in CLONED_BASES:
         bases = clone_bases(tasks, data, config.seed, directory, config.base)
     return {
