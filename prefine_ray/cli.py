@@ -194,6 +194,14 @@ def _resumable_run(parser: argparse.ArgumentParser, what: str, parts: str) -> No
         "--resume", action="store_true", help=f"go on with a {what} that was cut; its folder must exist"
     )
     parser.add_argument("--retry-failed", action="store_true", help=f"run the {parts} again that failed")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="other values than the file's, e.g. finetune.steps=500 preferences.num_preferred=[5,20]",
+    )
 
 
 def _add_sweep_commands(add: _Commands) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,17 +237,19 @@ def render(options: Options) -> None:
 
 def sweep(options: Options) -> int:
     """Runs a sweep; 0 when every cell finished, 1 when some failed, 130 when it was interrupted."""
-    from prefine_ray.config import ConfigError, load_config
+    from prefine_ray.config import ConfigError, load_config, parse_assignments
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.preflight import check_nodes
     from prefine_ray.orchestration.sweep import run_sweep
     from prefine_ray.results import ResultsDir, StorageError
     from prefine_ray.tracking import Tracker
 
-    config = load_config(options.config, {"tasks": tuple(options.tasks)} if options.tasks else None)
+    overrides = parse_assignments(options.set)
+    if options.tasks:
+        overrides["tasks"] = tuple(options.tasks)
     if options.actors:
-        resources = config.resources.model_copy(update={"rollout_actors": options.actors})
-        config = config.model_copy(update={"resources": resources})
+        overrides["resources.rollout_actors"] = options.actors
+    config = load_config(options.config, overrides)
     root = options.results or Path("results") / config.name
     check_folders(root, options.data_dir)
     if options.resume and not ResultsDir(root).config_path.exists():
@@ -264,12 +267,21 @@ def sweep(options: Options) -> int:
     if not outcome.complete:
         tracker.finish("KILLED")
         print(f"Interrupted: {outcome.finished} of {outcome.total} cells are finished and on disk in {root}.")
-        print(f"Go on with: prefine sweep {options.config} --results {root} --resume")
+        print(f"Go on with: {resume_command('sweep', options, root)}")
         return 130
     _show_report([root])
     tracker.finish("FINISHED")
     print(f"\n{outcome.finished} cells finished, {outcome.failed} of them failed. MLflow: prefine ui {root}")
     return 1 if outcome.failed else 0
+
+
+def resume_command(command: str, options: Options, root: Path) -> str:
+    """The command that goes on with an interrupted run, with the options that changed its configuration."""
+    words = ["prefine", command, str(options.config), "--results", str(root), "--resume"]
+    for name in ("tasks", "task", "trials", "set"):
+        if value := getattr(options, name, None):
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
 
 
 def check_folders(*folders: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -339,7 +340,7 @@ def parse_config_as(
         kind: SweepConfig, or a kind of it with more sections.
         text: YAML.
         source: file name for the error messages.
-        overrides: top-level keys that replace those of the file.
+        overrides: what replaces values of the file, by key; keys of a section with dots, as in `finetune.steps`.
 
     Raises:
         ConfigError: not YAML, an unknown key, or a value of the wrong kind.
@@ -354,10 +355,42 @@ def parse_config_as(
         raise ConfigError(f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(kind.model_fields)}")
     if "search" in content and "search" not in kind.model_fields:
         raise ConfigError(f"{source}: search: this is a search of hyperparameters; run `prefine search {source}`")
+    for key, value in (overrides or {}).items():
+        _set(content, key, value, source)
     try:
-        return kind(**{**content, **(overrides or {})})
+        return kind(**content)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(issue, kind)}" for issue in error.errors())) from error
+
+
+def _set(content: dict[str, Any], key: str, value: Any, source: str | Path) -> None:
+    """Replaces one value of a configuration, or adds it."""
+    *sections, last = key.split(".")
+    for place, name in enumerate(sections):
+        if content.get(name) is None:
+            content[name] = {}
+        content = content[name]
+        if not isinstance(content, dict):
+            raise ConfigError(f"{source}: {key}: {'.'.join(sections[: place + 1])} is not a section but {content!r}")
+    content[last] = value
+
+
+def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """Overrides from `KEY=VALUE` words; a value is YAML.
+
+    Raises:
+        ConfigError: a word is of another form, or its value is not YAML.
+    """
+    overrides = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise ConfigError(f"--set {pair}: KEY=VALUE is needed, e.g. finetune.steps=500")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair}: the value is not valid YAML: {error}") from error
+    return overrides
 
 
 def load_config_as(kind: type[Config], path: str | Path, overrides: dict[str, Any] | None = None) -> Config:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 def search(options: argparse.Namespace) -> int:
     """Runs a hyperparameter search; 0 when every trial ended, 1 when some failed, 130 when it was interrupted."""
-    from prefine_ray.commands import check_folders
-    from prefine_ray.config import ConfigError
+    from prefine_ray.commands import check_folders, resume_command
+    from prefine_ray.config import ConfigError, parse_assignments
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.preflight import check_nodes
     from prefine_ray.orchestration.search import run_search
@@ -17,9 +17,12 @@ def search(options: argparse.Namespace) -> int:
     from prefine_ray.search_config import load_search_config
     from prefine_ray.tracking import Tracker
 
-    config = load_search_config(options.config, {"tasks": (options.task,)} if options.task else None)
+    overrides = parse_assignments(options.set)
+    if options.task:
+        overrides["tasks"] = (options.task,)
     if options.trials:
-        config = config.model_copy(update={"search": config.search.model_copy(update={"trials": options.trials})})
+        overrides["search.trials"] = options.trials
+    config = load_search_config(options.config, overrides)
     results = ResultsDir(options.results or Path("results") / config.name)
     check_folders(results.root, options.data_dir)
     if options.resume and not results.config_path.exists():
@@ -37,7 +40,7 @@ def search(options: argparse.Namespace) -> int:
     if not outcome.complete:
         tracker.finish("KILLED")
         print(f"Interrupted: {outcome.finished} of {outcome.total} trials have ended; they are in {results.root}.")
-        print(f"Go on with: prefine search {options.config} --results {results.root} --resume")
+        print(f"Go on with: {resume_command('search', options, results.root)}")
         return 130
     show_search_report(results.root)
     tracker.finish("FINISHED")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from prefine_ray.config import ConfigError, SweepConfig, dump_config, load_config, parse_config
+from prefine_ray.config import ConfigError, SweepConfig, dump_config, load_config, parse_assignments, parse_config
 from prefine_ray.tasks import BENCHMARK
 
 SWEEPS = Path(__file__).parent.parent / "tune_configs"
@@ -96,6 +96,31 @@ def test_thresholds():
 
 def test_overrides_replace_keys():
     assert parse_config("{name: a, seeds: 3}", "x", {"seeds": [9]}).seeds == (9,)
+
+
+def test_overrides_reach_into_sections():
+    text = "{name: a, finetune: {steps: 9, beta: 0.3}, data: null}"
+    pairs = ["finetune.steps=7", "data.episodes=50", "seeds=[4, 5]", "task_settings.CarRun.finetune.keep=0.5"]
+    config = parse_config(text, "x", parse_assignments(pairs))
+    assert (config.finetune.steps, config.finetune.beta, config.data.episodes, config.seeds) == (7, 0.3, 50, (4, 5))
+    assert config.for_task("CarRun").finetune.keep == 0.5
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        ("finetune.steps", ["--set finetune.steps", "KEY=VALUE"]),
+        ("=3", ["--set =3", "KEY=VALUE"]),
+        ("seeds=[1", ["--set seeds=[1", "not valid YAML"]),
+        ("finetune.stps=3", ["x: finetune.stps: unknown key", "Did you mean 'steps'"]),
+        ("seeds.first=3", ["x: seeds.first: seeds is not a section but 3"]),
+        ("finetune.steps=many", ["x: finetune.steps", "got 'many'"]),
+    ],
+)
+def test_wrong_overrides_are_named(pair, expected):
+    with pytest.raises(ConfigError) as error:
+        parse_config("{name: a, seeds: 3}", "x", parse_assignments([pair]))
+    assert all(part in str(error.value) for part in expected), str(error.value)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
