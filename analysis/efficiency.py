@@ -1,4 +1,4 @@
-"""How much reward and cost depend on the number of preferred trajectories, as a figure."""
+"""How much reward and cost depend on the number of preferred trajectories, or on gradient steps, as figures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.rows import BASE, PREFINE, kind_parts
 from analysis.summary import BEST, SUITES, Summary
-from analysis.table_cells import policy_name
+from analysis.table_cells import Cell, Column, Row, Table, policy_name, rate_cells, score_cells
 
 _LINES = {  # by method; weight 0 and the best weight in the colours of the ends of the weights' scale
     PREFINE: ("#440154", "o", "-"),
@@ -23,6 +24,8 @@ _LINES = {  # by method; weight 0 and the best weight in the colours of the ends
     "cpl": ("#d95f02", "D", "--"),
     "trac": ("#7570b3", "s", "--"),
 }
+_FEW = 6
+_LEGEND: dict[str, Any] = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": 9}
 
 
 def efficiency_series(kinds: Iterable[str]) -> list[tuple[str, float]]:
@@ -37,20 +40,79 @@ def efficiency(summary: Summary, preferred: str, label_noise: float) -> Figure:
     """Mean normalised reward and cost over all tasks against N_p: the control, the best weight, the other methods."""
     rows = _series(summary.suites, preferred, label_noise)
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-    for axes, score in zip(figure.subplots(1, 2), ("reward", "cost"), strict=True):
+    _draw_scores(figure.subplots(1, 2), rows, "num_preferred", "number of preferred trajectories")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), **_LEGEND)
+    return figure
+
+
+def budget_rows(summary: Summary, trials: pd.DataFrame) -> pd.DataFrame:
+    """The averages over all tasks of the kind of preferences told first, with what each policy took.
+
+    Args:
+        summary: of one sweep.
+        trials: its rows of trials.parquet.
+
+    Columns: those of `Summary.suites`, `steps`, its gradient steps, and `seconds`, its share of the wall-clock time of
+    the fit that trained it beside others.
+    """
+    parts = kind_parts(summary.variants[0])
+    rows = _series(summary.suites, parts[0], parts[2])
+    rows = rows[rows["num_preferred"] == parts[1]]
+    taken = trials.groupby("method")[["steps", "wall_s"]].mean()
+    taken.loc[BEST] = taken.loc[PREFINE] if PREFINE in taken.index else np.nan
+    return rows.assign(
+        **{name: rows["method"].map(taken[of]) for name, of in (("steps", "steps"), ("seconds", "wall_s"))}
+    )
+
+
+def budget(rows: pd.DataFrame) -> Figure:
+    """Mean normalised reward and cost over all tasks against gradient steps and seconds.
+
+    Args:
+        rows: the `budget_rows` of several sweeps.
+    """
+    figure = Figure(figsize=(9.0, 6.4), layout="constrained")
+    steps, seconds = figure.subplots(2, 2)
+    _draw_scores(steps, rows, "steps", "gradient steps")
+    _draw_scores(seconds, rows, "seconds", "seconds of training per policy, in fits of many")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), **_LEGEND)
+    return figure
+
+
+def budget_table(rows: pd.DataFrame) -> Table:
+    """The `budget_rows` of several sweeps as a table."""
+    names = ("Gradient steps", "Seconds", "Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")
+    columns = (Column("Policy", numeric=False), *map(Column, names))
+    lines = []
+    for method, group in rows.groupby("method", sort=False):
+        for place, (_, row) in enumerate(group.sort_values("steps").iterrows()):
+            name = policy_name(str(method), 0.0 if method == PREFINE else np.nan)
+            taken = [Cell(f"{row['steps']:g}"), Cell(f"{row['seconds']:.1f}")]
+            safe = Cell(f"{row['safe_tasks']}/{row['tasks']}")
+            lines.append(Row((Cell(name), *taken, *score_cells(row), *rate_cells(row), safe), first=place == 0))
+    caption = (
+        "Averages over all tasks. Seconds: of training per policy, its share of the time of a fit that trains many at"
+        " once. Weight 0 is the control; the best weight is picked in each sweep by itself."
+    )
+    return Table("Reward and cost by gradient steps", caption, columns, tuple(lines))
+
+
+def _draw_scores(both: Iterable[Axes], rows: pd.DataFrame, over: str, label: str) -> None:
+    """Reward and cost against one column, a line for each method; the axis marks its values where they are few."""
+    for axes, score in zip(both, ("reward", "cost"), strict=True):
         for method, group in rows.groupby("method", sort=False):
-            _draw(axes, group.sort_values("num_preferred"), str(method), f"normalized_{score}")
+            _draw(axes, group.sort_values(over), str(method), f"normalized_{score}", over)
         axes.set_xscale("log")
-        ticks = sorted(rows["num_preferred"].unique())
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set_xticks([], minor=True)
-        axes.set(xlabel="number of preferred trajectories", ylabel=f"normalised {score}")
+        ticks = sorted(rows[over].unique())
+        axes.xaxis.set_major_locator(FixedLocator(ticks) if len(ticks) <= _FEW else LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set(xlabel=label, ylabel=f"normalised {score}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(color="#dddddd", linewidth=0.6)
-    axes.axhline(1.0, color="#222222", linestyle="--", linewidth=1.0)
-    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False, fontsize=9)
-    return figure
+        if score == "cost":
+            axes.axhline(1.0, color="#222222", linestyle="--", linewidth=1.0)
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
 
 
 def _series(suites: pd.DataFrame, preferred: str, label_noise: float) -> pd.DataFrame:
@@ -62,11 +124,11 @@ def _series(suites: pd.DataFrame, preferred: str, label_noise: float) -> pd.Data
     return rows[told & (rows["suite"] == SUITES["all"])]
 
 
-def _draw(axes: Axes, rows: pd.DataFrame, method: str, score: str) -> None:
+def _draw(axes: Axes, rows: pd.DataFrame, method: str, score: str, over: str) -> None:
     """One method's line with its intervals (none where there is a single seed)."""
     color, marker, line = _LINES.get(method, ("#000000", "x", "--"))
     low, high = rows[score] - rows[f"{score}_low"], rows[f"{score}_high"] - rows[score]
     spans = np.nan_to_num(np.stack([low, high])).clip(min=0.0)
     style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line, "markersize": 5, "elinewidth": 1.0}
     label = policy_name(method, 0.0 if method == PREFINE else np.nan)
-    axes.errorbar(rows["num_preferred"], rows[score], yerr=spans, label=label, **style)
+    axes.errorbar(rows[over], rows[score], yerr=spans, label=label, **style)

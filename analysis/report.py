@@ -12,7 +12,8 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from analysis.plots import Plot, save_plots
+from analysis.efficiency import budget, budget_rows, budget_table
+from analysis.plots import Plot, save_figure, save_plots
 from analysis.render import LATEX_HEADER, MARKDOWN_LEGEND, header_groups, to_latex, to_markdown, to_text
 from analysis.rows import Results, ResultsError, load_results
 from analysis.summary import Summary, summarize
@@ -83,6 +84,26 @@ def make_report(
     page = _page(results, summary, tables, plots, data_note, provenance or {})
     write_text(output / "report.html", page)
     return ReportPaths(output / "report.html", *paths, tuple(plot.path for plot in plots))
+
+
+def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
+    """Writes budget.md, .csv and .png: reward and cost against the gradient steps of sweeps that differ in them alone.
+
+    Raises:
+        ResultsError: rows are absent or wrong.
+    """
+    parts = []
+    for folder in folders:
+        results = load_results(folder)
+        if results.trials.empty:
+            raise ResultsError(f"{folder / 'trials.parquet'}: no such file; gradient steps and times are read from it")
+        parts.append(budget_rows(summarize(results), results.trials))
+    rows = pd.concat(parts, ignore_index=True)
+    table, csv, picture = (output / f"budget.{suffix}" for suffix in ("md", "csv", "png"))
+    write_text(table, to_markdown(budget_table(rows)))
+    write_text(csv, _csv(rows))
+    save_figure(budget(rows), picture, "")
+    return [table, csv, picture]
 
 
 def console_table(folders: Path | Sequence[Path]) -> str:

@@ -233,6 +233,11 @@ def _add_sweep_commands(add: _Commands) -> None:
     parser = add("report", commands.report, "make tables and plots from the rows", "prefine report results/quick")
     parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are joined")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the results folder)")
+    parser.add_argument(
+        "--budget",
+        action="store_true",
+        help="the folders are one sweep with several numbers of gradient steps: draw reward and cost against these",
+    )
     parser = add("sync", commands.sync, "send to MLflow what it does not have yet", "prefine sync results/quick")
     _results(parser)
     parser = add("ui", commands.ui, "open the MLflow pages of a results folder", "prefine ui results/quick")

@@ -302,9 +302,19 @@ def report(options: Options) -> None:
     from prefine_ray.search_commands import show_search_report
     from prefine_ray.search_config import is_search
 
+    if options.budget:
+        return _show_budget(options.results, options.output)
     if is_search(options.results[0]):
         return show_search_report(options.results[0])
     return _show_report(options.results, options.output)
+
+
+def _show_budget(folders: list[Path], output: Path | None) -> None:
+    from analysis.report import make_budget_report
+
+    table, *others = make_budget_report(folders, output or folders[0])
+    print(table.read_text())
+    print("\n".join(map(str, [table, *others])))
 
 
 def _show_report(folders: list[Path], output: Path | None = None) -> None:

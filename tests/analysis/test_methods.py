@@ -10,7 +10,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from analysis.efficiency import efficiency, efficiency_series
-from analysis.report import console_table, make_report
+from analysis.report import console_table, make_budget_report, make_report
 from analysis.rows import ResultsError, kind_parts, load_results, preference_kind
 from analysis.summary import Summary, main_kinds, summarize
 from analysis.tables import all_tables, kind_text, method_tables
@@ -152,3 +152,33 @@ def test_efficiency_is_drawn_where_several_numbers_were_tried(tmp_path: Path):
     cloned = next(line for line in costs.lines[1:] if line.get_color() == "#555555")
     assert len(set(cloned.get_ydata())) == 1  # BC-Safe knows no preferences: a level line
     assert rewards.get_xlabel() == "number of preferred trajectories"
+
+
+def test_budgets_are_told_against_steps_and_seconds(tmp_path: Path):
+    folders = []
+    for steps in (100, 400):
+        folder = write_results(tmp_path / str(steps), several_kinds(), with_training=True)
+        trials = pd.read_parquet(folder / "trials.parquet")
+        trials = trials.assign(steps=np.where(trials["method"] == "base", np.nan, steps), wall_s=steps / 50)
+        trials.to_parquet(folder / "trials.parquet")
+        folders.append(folder)
+    table, csv, picture = make_budget_report(folders, tmp_path / "out")
+    rows = pd.read_csv(csv)
+    assert rows["method"].value_counts().to_dict() == dict.fromkeys(
+        ["prefine", "best weight", "bc_all", "bc_safe", "cpl", "trac"], 2
+    )
+    assert set(zip(rows["steps"], rows["seconds"], strict=True)) == {(100, 2), (400, 8)}
+    best = summary_of(tmp_path / "alone", several_kinds()).suites.query(
+        "suite == 'All' and method == 'best weight' and preferred == 'best-100'"
+    )
+    assert set(rows.query("method == 'best weight'")["normalized_cost"].round(5)) == {
+        round(best["normalized_cost"].item(), 5)
+    }
+    assert picture.stat().st_size > 10_000
+    assert [line.split(" | ")[1].strip() for line in table.read_text().splitlines()[4:6]] == ["100", "400"]
+
+
+def test_a_budget_needs_the_rows_of_the_cells(tmp_path: Path):
+    folder = write_results(tmp_path, several_kinds())
+    with pytest.raises(ResultsError, match=r"trials\.parquet: no such file"):
+        make_budget_report([folder], tmp_path)
