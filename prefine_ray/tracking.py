@@ -17,13 +17,14 @@ import json
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -330,7 +331,9 @@ def tracking_uri(results: ResultsDir) -> str:
 
 
 def serve(results: ResultsDir, port: int = 5000) -> None:
-    """Shows MLflow's pages of a results folder on 127.0.0.1 until Ctrl-C; a server that runs already is named only.
+    """Shows MLflow's pages of a results folder on 127.0.0.1 until Ctrl-C (or SIGTERM), which ends all its processes.
+
+    A server that runs already is named only.
 
     Raises:
         ServeError: the folder has no MLflow store, or the port is taken.
@@ -347,13 +350,15 @@ def serve(results: ResultsDir, port: int = 5000) -> None:
     options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *options, "--uvicorn-opts", "--log-level warning"]
     print(f"MLflow opens at http://127.0.0.1:{port} in a few seconds; Ctrl-C ends it", flush=True)
-    server = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    server = subprocess.Popen(command, start_new_session=True)
     try:
         server.wait()
     except KeyboardInterrupt:
         pass
     finally:
-        server.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 

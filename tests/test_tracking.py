@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from mlflow import MlflowClient
 from prefine_ray.results import ResultsDir
 from prefine_ray.tasks import get_task
 from prefine_ray.tracking import EXPERIMENT, ServeError, Tracker, serve, tracking_uri, without_password
+from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
     CURVE_STEPS,
     STEPS,
@@ -366,6 +368,10 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def have_ended(processes: list[int]) -> bool:
+    return not any(map(title, processes))
+
+
 def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     write_pack(results, "p1", ["aa"])
@@ -381,18 +387,22 @@ def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> No
     script += "serve(ResultsDir(sys.argv[1]), int(sys.argv[2]))"
     command = [sys.executable, "-c", script, str(results.root), str(port)]
     options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
-    with subprocess.Popen(command, env=environment, **options) as pages:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            assert pages.stdout is not None
-            assert url in pages.stdout.readline()
-            wait_until_up(url, pages)
-            assert Store(url, results).parent.info.run_name == "quick"
-        finally:
-            pages.send_signal(signal.SIGINT)
-        assert pages.wait(60) == 0
-    with pytest.raises(OSError, match="refused"):
-        urllib.request.urlopen(f"{url}/health", timeout=5)
+    url = f"http://127.0.0.1:{port}"
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        with subprocess.Popen(command, env=environment, **options) as pages:
+            try:
+                assert pages.stdout is not None
+                assert url in pages.stdout.readline()
+                wait_until_up(url, pages)
+                assert Store(url, results).parent.info.run_name == "quick"
+                started = tree(pages.pid)[1:]
+            finally:
+                pages.send_signal(ending)
+            assert pages.wait(60) == 0
+            assert started
+            wait_for(partial(have_ended, started), "the end of MLflow's processes", 10)
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(f"{url}/health", timeout=5)
 
 
 def test_pages_that_cannot_be_shown(
