@@ -33,7 +33,7 @@ CONFIG = {
     "bc": {"steps": 20, "hidden": [32], "checkpoint_every": 10},
     "trac": {"steps": 20, "bc_steps": 15, "batch_size": 8, "segment": 8, "hidden": [32], "checkpoint_every": 10},
     "evaluation": {"episodes": 3},
-    "task_settings": {"HopperVelocity": {"finetune": {"beta": 0.2}}},
+    "task_settings": {"HopperVelocity": {"data": {"episodes": 50}, "finetune": {"beta": 0.2}}},
 }
 CELLS = 2 * 2 + 2 * (2 * (2 + 1) + 2 + 2)  # base cells; those of prefine, bc_all and trac
 
@@ -109,6 +109,8 @@ def test_a_task_is_trained_with_its_own_settings(finished):
         if made_by["method"] == "prefine":
             betas.add((made_by["task"], made_by["settings"]["beta"]))
     assert betas == {("BallRun", 0.1), ("HopperVelocity", 0.2)}
+    collected = sorted(path.name.rpartition("-")[0] for path in (folder.parent / "data").glob("*.hdf5"))
+    assert collected == ["BallRun-60", "HopperVelocity-50"]
 
 
 def test_sweep_is_in_mlflow(finished):
