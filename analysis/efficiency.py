@@ -24,7 +24,6 @@ _LINES = {  # by method; weight 0 and the best weight in the colours of the ends
     "cpl": ("#d95f02", "D", "--"),
     "trac": ("#7570b3", "s", "--"),
 }
-_FEW = 6
 _LEGEND: dict[str, Any] = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": 9}
 
 
@@ -98,13 +97,13 @@ def budget_table(rows: pd.DataFrame) -> Table:
 
 
 def _draw_scores(both: Iterable[Axes], rows: pd.DataFrame, over: str, label: str) -> None:
-    """Reward and cost against one column, a line for each method; the axis marks its values where they are few."""
+    """Reward and cost against one column, a line for each method."""
     for axes, score in zip(both, ("reward", "cost"), strict=True):
         for method, group in rows.groupby("method", sort=False):
             _draw(axes, group.sort_values(over), str(method), f"normalized_{score}", over)
         axes.set_xscale("log")
         ticks = sorted(rows[over].unique())
-        axes.xaxis.set_major_locator(FixedLocator(ticks) if len(ticks) <= _FEW else LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if over == "seconds" else FixedLocator(ticks))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel=label, ylabel=f"normalised {score}")
