@@ -58,10 +58,9 @@ def budget_rows(summary: Summary, trials: pd.DataFrame) -> pd.DataFrame:
     rows = _series(summary.suites, parts[0], parts[2])
     rows = rows[rows["num_preferred"] == parts[1]]
     taken = trials.groupby("method")[["steps", "wall_s"]].mean()
-    taken.loc[BEST] = taken.loc[PREFINE] if PREFINE in taken.index else np.nan
-    return rows.assign(
-        **{name: rows["method"].map(taken[of]) for name, of in (("steps", "steps"), ("seconds", "wall_s"))}
-    )
+    if PREFINE in taken.index:
+        taken.loc[BEST] = taken.loc[PREFINE]
+    return rows.assign(steps=rows["method"].map(taken["steps"]), seconds=rows["method"].map(taken["wall_s"]))
 
 
 def budget(rows: pd.DataFrame) -> Figure:

@@ -97,7 +97,10 @@ def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
         results = load_results(folder)
         if results.trials.empty:
             raise ResultsError(f"{folder / 'trials.parquet'}: no such file; gradient steps and times are read from it")
-        parts.append(budget_rows(summarize(results), results.trials))
+        summary = summarize(results)
+        if summary.suites.empty:
+            raise ResultsError(f"{folder}: no task of the benchmark; the averages are over these")
+        parts.append(budget_rows(summary, results.trials))
     rows = pd.concat(parts, ignore_index=True)
     table, csv, picture = (output / f"budget.{suffix}" for suffix in ("md", "csv", "png"))
     write_text(table, to_markdown(budget_table(rows)))

@@ -182,3 +182,10 @@ def test_a_budget_needs_the_rows_of_the_cells(tmp_path: Path):
     folder = write_results(tmp_path, several_kinds())
     with pytest.raises(ResultsError, match=r"trials\.parquet: no such file"):
         make_budget_report([folder], tmp_path)
+
+
+def test_a_budget_needs_tasks_of_the_benchmark(tmp_path: Path):
+    rows = synthetic_episodes(tasks=("HopperVelocity",), seeds=1, episodes=2).assign(task="Walker2dVelocity")
+    folder = write_results(tmp_path, rows, with_training=True)
+    with pytest.raises(ResultsError, match="no task of the benchmark"):
+        make_budget_report([folder], tmp_path)
