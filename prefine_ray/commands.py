@@ -276,11 +276,11 @@ def sweep(options: Options) -> int:
 
 
 def resume_command(command: str, options: Options, root: Path) -> str:
-    """The command that goes on with an interrupted run, with the options that changed its configuration."""
+    """The command that goes on with an interrupted run, with the options that it was started with."""
     words = ["prefine", command, str(options.config), "--results", str(root), "--resume"]
-    for name in ("tasks", "task", "trials", "set"):
+    for name in ("data_dir", "address", "actors", "tasks", "task", "trials", "set"):
         if value := getattr(options, name, None):
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)
 
 
@@ -321,7 +321,9 @@ def _show_report(folders: list[Path], output: Path | None = None) -> None:
     from analysis.report import DSRL_DATA, OWN_DATA, console_table, make_report
     from prefine_ray.provenance import provenance
 
-    data_note = DSRL_DATA if _config_of(folders[0]).data.source == "dsrl" else OWN_DATA
+    config = _config_of(folders[0])
+    sources = {config.for_task(task).data.source for task in config.tasks}
+    data_note = DSRL_DATA if sources == {"dsrl"} else OWN_DATA
     paths = make_report(folders, output, data_note, provenance())
     print(console_table(folders))
     print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.plots[0].parent}\nReport: {paths.page}")

@@ -12,9 +12,9 @@ from prefine_ray.commands import resume_command
     [
         ["sweep", "a.yaml", "--tasks", "BallRun", "CarRun", "--set", "finetune.steps=5", "seeds=[1, 2]"],
         ["search", "a.yaml", "--task", "BallRun", "--trials", "3", "--set", "name='it is'"],
-        ["sweep", "a b.yaml"],
+        ["sweep", "a b.yaml", "--data-dir", "my data", "--address", "auto", "--actors", "3"],
     ],
-    ids=["sweep", "search", "plain"],
+    ids=["sweep", "search", "cluster"],
 )
 def test_the_command_that_goes_on_asks_for_the_same_run(words):
     options = build_parser().parse_args(words)
@@ -22,5 +22,5 @@ def test_the_command_that_goes_on_asks_for_the_same_run(words):
     assert program == "prefine"
     resumed = build_parser().parse_args(again)
     assert (resumed.resume, resumed.results) == (True, Path("results/a b"))
-    for name in ("config", "set", "tasks", "task", "trials"):
+    for name in ("config", "data_dir", "address", "actors", "set", "tasks", "task", "trials"):
         assert getattr(resumed, name, None) == getattr(options, name, None)

@@ -67,10 +67,9 @@ def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict
     tasks = [get_task(name) for name in config.tasks]
     if config.base not in CLONED_BASES:
         bases = [base_policy(task, config.base) for task in tasks]  # errors first, then the long work
-    sources = [config.for_task(task.name).data for task in tasks]
     data = [
-        prepare_data(task, source, directory, actors)
-        for task, source in tqdm(list(zip(tasks, sources, strict=True)), "data", unit="task")
+        prepare_data(task, config.for_task(task.name).data, directory, actors)
+        for task in tqdm(tasks, "data", unit="task")
     ]
     if config.base in CLONED_BASES:
         bases = clone_bases(tasks, data, config.seed, directory, config.base)
