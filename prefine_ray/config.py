@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,9 +16,10 @@ from prefine_ray.tasks import BENCHMARK, get_task
 
 PreferredChoice = Literal["best", "random", "labels"]
 KeepBy = Literal["base", "both"]
+NarrowBy = Literal["contrast", "cost"]
 Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
-# Sections that a task may have settings of its own in.
-TaskSection = Literal["data", "preferences", "finetune", "bc", "cpl", "trac"]
+# What a task may have of its own: cost thresholds, and settings in these sections.
+TaskKey = Literal["thresholds", "data", "preferences", "finetune", "bc", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 Positive = Annotated[int, Field(gt=0)]
@@ -84,9 +85,10 @@ class FineTuneConfig(_Section):
     # value, or one for each kind of preferred trajectories, e.g. {random: 0.3}.
     keep: Share | dict[PreferredChoice, Share] = 1.0
     keep_by: KeepBy | dict[PreferredChoice, KeepBy] = "base"
-    # Of those kept, the share (1 + w)^-narrow that is least like D_np: at w = 0 all of them; see `prefine_ray.keep`.
-    # One value, or one for each kind.
+    # Of those kept, the share (1 + w)^-narrow: at w = 0 all of them. By contrast, those that are least like D_np; by
+    # cost, those of the lowest recorded cost. See `prefine_ray.keep`. One value each, or one for each kind.
     narrow: Exponent | dict[PreferredChoice, Exponent] = 0.0
+    narrow_by: NarrowBy | dict[PreferredChoice, NarrowBy] = "contrast"
     steps: Positive = 500  # gradient steps
     batch_size: Positive = 256  # segments per side (D_p and D_np) and step
     segment: Positive = 1  # consecutive steps whose log-ratios are summed
@@ -109,6 +111,10 @@ class FineTuneConfig(_Section):
     def kept_by(self, preferred: str) -> KeepBy:
         """`keep_by` for a kind of preferred trajectories."""
         return _of_kind(self.keep_by, preferred, "base")
+
+    def narrowed_by(self, preferred: str) -> NarrowBy:
+        """`narrow_by` for a kind of preferred trajectories."""
+        return _of_kind(self.narrow_by, preferred, "contrast")
 
     def share_narrowed(self, preferred: str, weight: float) -> float:
         """The share of those kept that is learnt from at weight w."""
@@ -221,7 +227,7 @@ class SweepConfig(_Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
     # What is otherwise on single tasks, e.g. {CarGoal1: {preferences: {margin: 0.5}, finetune: {keep: 0.4}}}.
-    task_settings: dict[str, dict[TaskSection, dict[str, Any]]] = {}
+    task_settings: dict[str, dict[TaskKey, Any]] = {}
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -278,18 +284,16 @@ class SweepConfig(_Section):
             try:
                 self.for_task(task)
             except ValidationError as error:
-                issue = error.errors()[0]
-                section = next(n for n in get_args(TaskSection) if type(getattr(self, n)).__name__ == error.title)
-                raise ValueError(
-                    f"task_settings.{task}.{section}: {_explain(issue, type(getattr(self, section)))}"
-                ) from error
+                raise ValueError(f"task_settings.{task}.{_explain(error.errors()[0], type(self))}") from error
         return self
 
-    def for_task(self, task: str) -> SweepConfig:
+    def for_task(self, task: str) -> Self:
         """The config with the settings of one task in place of the common ones."""
-        changes = self.task_settings.get(task, {})
-        sections: dict[str, Any] = {name: _changed(getattr(self, name), values) for name, values in changes.items()}
-        return self.model_copy(update={"task_settings": {}, **sections})
+        content = {**self.model_dump(), "task_settings": {}}
+        for key, value in self.task_settings.get(task, {}).items():
+            is_section = isinstance(content[key], dict) and isinstance(value, dict)
+            content[key] = {**content[key], **value} if is_section else value
+        return type(self)(**content)
 
     @property
     def needs_counterfactual_actors(self) -> bool:
@@ -312,10 +316,6 @@ class SweepConfig(_Section):
         if self.thresholds == "middle":
             return (known.middle_threshold,)
         return known.thresholds if self.thresholds == "all" else tuple(self.thresholds)
-
-
-def _changed(section: _Section, values: dict[str, Any]) -> _Section:
-    return type(section)(**{**section.model_dump(), **values})
 
 
 def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:

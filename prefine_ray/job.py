@@ -131,6 +131,7 @@ def _choice(settings: FineTuneConfig, cell: Cell) -> Choice:
         share=settings.share_kept(cell.preferred),
         by=settings.kept_by(cell.preferred),
         narrowed=settings.share_narrowed(cell.preferred, cell.weight),
+        narrowed_by=settings.narrowed_by(cell.preferred),
     )
 
 

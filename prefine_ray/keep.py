@@ -1,9 +1,10 @@
 """Which of the preferred trajectories are learnt from: `finetune.keep`, `keep_by` and `narrow`.
 
 A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
-are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. No choice here sees a cost or
-a reward. The contrast of a trajectory is its mean log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones of
-D_p and of D_np: what the behaviour of D_np would have produced as well has a low one, and is lucky or wrongly labelled.
+are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. No choice here sees a reward,
+and none but `narrow_by: cost` a cost. The contrast of a trajectory is its mean log pi_p(a|s) - log pi_np(a|s), where
+pi_p and pi_np are clones of D_p and of D_np: what the behaviour of D_np would have produced as well has a low one, and
+is lucky or wrongly labelled.
 
 `keep` takes a share of D_p, by `keep_by`:
 
@@ -12,7 +13,8 @@ D_p and of D_np: what the behaviour of D_np would have produced as well has a lo
 - both: by base, but those of negative contrast come last. Among wrongly labelled trajectories many are.
 
 `narrow` then takes the share (1 + w)^-narrow of the kept that has the highest contrast. So the weight w acts on the
-data too: at w = 0 all are learnt from, and the more weight, the fewer, those least like D_np.
+data too: at w = 0 all are learnt from, and the more weight, the fewer, those least like D_np. `narrow_by: cost` takes
+the share of the lowest cost instead, where costs are recorded and a safe behaviour differs from the next by degrees.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from prefine_ray.baselines.bc import CloneConfig, clone_sides
-from prefine_ray.config import KeepBy
+from prefine_ray.config import KeepBy, NarrowBy
 from prefine_ray.policy import GaussianPolicy
 from prefine_ray.population import SIDES, Member
 from prefine_ray.trajectories import Trajectories
@@ -44,11 +46,13 @@ class Choice:
     share: float = 1.0  # above 0 and at most 1
     by: KeepBy = "base"
     narrowed: float = 1.0  # share of those kept, above 0 and at most 1
+    narrowed_by: NarrowBy = "contrast"
 
     @property
     def needs_contrast(self) -> bool:
         """Whether clones of both sides are needed."""
-        return self.narrowed < 1.0 or (self.share < 1.0 and self.by == "both")
+        narrows = self.narrowed < 1.0 and self.narrowed_by == "contrast"
+        return narrows or (self.share < 1.0 and self.by == "both")
 
 
 def keep_preferred(
@@ -73,7 +77,8 @@ def keep_preferred(
             is_lucky = contrast[index] <= 0.0 if choice.by == "both" else False
             episodes = highest(likelihood - _FAR_LESS * is_lucky, episodes, choice.share)
         if choice.narrowed < 1.0:
-            episodes = highest(contrast[index], episodes, choice.narrowed)
+            scores = -trajectories.summary.costs if choice.narrowed_by == "cost" else contrast[index]
+            episodes = highest(scores, episodes, choice.narrowed)
         kept.append(replace(member, preferred=episodes))
     return kept
 

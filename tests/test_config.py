@@ -40,12 +40,14 @@ SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search"
         ("name: a\ntask_settings: {BallRun: {fine: {}}}", ["task_settings.BallRun.fine", "'finetune'"]),
         (
             "name: a\ntask_settings: {CarGoal: {finetune: {kep: 1}}}",
-            ["task_settings.CarGoal1.finetune: kep: unknown key", "Did you mean 'keep'"],
+            ["task_settings.CarGoal1.finetune.kep: unknown key", "Did you mean 'keep'"],
         ),
         (
             "name: a\ntask_settings: {BallRun: {preferences: {margin: 3}}}",
-            ["task_settings.BallRun.preferences: margin", "less than or equal to 1 (got 3)"],
+            ["task_settings.BallRun.preferences.margin", "less than or equal to 1 (got 3)"],
         ),
+        ("name: a\ntask_settings: {BallRun: {finetune: 3}}", ["task_settings.BallRun.finetune", "dictionary", "got 3"]),
+        ("name: a\ntask_settings: {CarRun: {thresholds: low}}", ["task_settings.CarRun.thresholds", "'middle'"]),
         (
             "name: a\nfinetune: {counterfactuals: actors, checkpoint_every: 70}",
             ["finetune", "checkpoint_every must be a multiple of refresh_every"],
@@ -166,6 +168,12 @@ def test_the_share_that_is_kept_may_depend_on_the_kind():
     for wrong in (0, 1.5, {"random": 0}, {"worst": 0.5}):
         with pytest.raises(ValueError, match="keep"):
             kept(wrong)
+
+
+def test_a_task_has_its_own_thresholds():
+    config = SweepConfig(name="a", thresholds="all", task_settings={"CarRun": {"thresholds": [10, 20]}})
+    assert config.for_task("CarRun").task_thresholds("CarRun") == (10.0, 20.0)
+    assert config.for_task("BallRun").task_thresholds("BallRun") == (10.0, 20.0, 40.0)
 
 
 def test_a_task_has_its_own_settings():

@@ -66,6 +66,17 @@ def test_narrowing_is_of_those_kept(monkeypatch: pytest.MonkeyPatch):
     assert [part.preferred.tolist() for part in kept] == [[0, 1, 2], [0, 2], [0]]
 
 
+def test_narrowing_by_cost_takes_the_cheapest_of_those_kept_without_clones(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("prefine_ray.keep.clone_sides", None)
+    episodes = ball_run_episodes()
+    whole = member([0, 1, 2, 5], [6, 7])
+    [kept] = keep_preferred(episodes, [whole], [Choice(narrowed=0.5, narrowed_by="cost")], small_policy())
+    costs = episodes.summary.costs
+    left_out = sorted({*whole.preferred} - {*kept.preferred})
+    assert len(kept.preferred) == 2
+    assert costs[kept.preferred].max() < costs[left_out].min()
+
+
 def test_both_goes_by_the_base_but_puts_those_of_negative_contrast_last(monkeypatch: pytest.MonkeyPatch):
     contrast, likelihood = np.array([0.5, 0.1, -0.1, 9.0]), np.array([-4.0, -3.0, -1.0, -2.0])
     monkeypatch.setattr("prefine_ray.keep.contrasts", lambda episodes, members: [contrast for _ in members])
