@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from analysis.rows import BASE, PREFINE, kind_parts
 from analysis.summary import BEST, SUITES, Summary
-from analysis.table_cells import Cell, Column, Row, Table, policy_name, rate_cells, score_cells
+from analysis.table_cells import AVERAGE_COLUMNS, Cell, Column, Row, Table, average_cells, policy_name
 
 _LINES = {  # by method; weight 0 and the best weight in the colours of the ends of the weights' scale
     PREFINE: ("#440154", "o", "-"),
@@ -79,15 +79,13 @@ def budget(rows: pd.DataFrame) -> Figure:
 
 def budget_table(rows: pd.DataFrame) -> Table:
     """The `budget_rows` of several sweeps as a table."""
-    names = ("Gradient steps", "Seconds", "Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")
-    columns = (Column("Policy", numeric=False), *map(Column, names))
+    columns = (Column("Policy", numeric=False), Column("Gradient steps"), Column("Seconds"), *AVERAGE_COLUMNS)
     lines = []
     for method, group in rows.groupby("method", sort=False):
         for place, (_, row) in enumerate(group.sort_values("steps").iterrows()):
             name = policy_name(str(method), 0.0 if method == PREFINE else np.nan)
             taken = [Cell(f"{row['steps']:g}"), Cell(f"{row['seconds']:.1f}")]
-            safe = Cell(f"{row['safe_tasks']}/{row['tasks']}")
-            lines.append(Row((Cell(name), *taken, *score_cells(row), *rate_cells(row), safe), first=place == 0))
+            lines.append(Row((Cell(name), *taken, *average_cells(row)), first=place == 0))
     caption = (
         "Averages over all tasks. Seconds: of training per policy, its share of the time of a fit that trains many at"
         " once. Weight 0 is the control; the best weight is picked in each sweep by itself."

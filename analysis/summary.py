@@ -18,6 +18,7 @@ from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
 ENOUGH_SEEDS = 5
 REWARD_TIE = 0.01  # normalised rewards that count as equal when a weight is chosen
+LEVELS = ("low", "middle", "high")  # of a task's three cost thresholds
 SUITES = {"bullet": "Bullet", "safety-gymnasium": "Safety-Gymnasium", "all": "All"}
 _PARTS = ("num_preferred", "label_noise")  # of the kind of preferences, as columns; 0 where unknown
 BEST = "best weight"  # the policy name, in suite averages, of the weight chosen for each task and threshold
@@ -29,6 +30,7 @@ class Summary:
 
     cells: pd.DataFrame  # one row per KEYS, see `_cell_rows`, `_add_references` and `_add_marks`
     suites: pd.DataFrame  # averages over the tasks of a suite, see `_suite_row`
+    levels: pd.DataFrame  # the same over all tasks at each `level` of LEVELS; empty where there is only one
     comparisons: pd.DataFrame  # PREFINE against the other methods, see `analysis.comparison`
     choices: pd.DataFrame  # task, preferred, threshold, weight, picked_on: what `choose_weight` chose
     kinds: tuple[str, ...]  # the kinds of preferences that were fine-tuned on, see `analysis.rows.preference_kind`
@@ -47,8 +49,9 @@ def summarize(results: Results) -> Summary:
     cells = _add_marks(_add_references(cells), choices)
     kinds = _kinds(runs)
     suites = pd.DataFrame([row for kind in kinds for row in _suite_rows(tested, choices, kind)])
+    levels = pd.DataFrame(_level_rows(tested, choices, kinds))
     against = comparisons(tested, choices, kinds)
-    return Summary(cells, suites, against, choices, kinds, main_kinds(kinds), tuple(_warnings(results, cells)))
+    return Summary(cells, suites, levels, against, choices, kinds, main_kinds(kinds), tuple(_warnings(results, cells)))
 
 
 def choose_weight(candidates: pd.DataFrame) -> pd.Series:
@@ -187,6 +190,25 @@ def _suite_rows(runs: pd.DataFrame, choices: pd.DataFrame, variant: str) -> Iter
         members = [task for task in BENCHMARK if suite in ("all", TASKS[task].suite)]
         for (method, weight), group in _policies(pd.concat([listed, best]), members):
             yield {"suite": title, "preferred": variant, "method": method, "weight": weight} | _suite_row(group, base)
+
+
+def _level_rows(runs: pd.DataFrame, choices: pd.DataFrame, kinds: Iterable[str]) -> list[dict[str, Any]]:
+    """The averages over all tasks at each level of their thresholds, where there are several."""
+    level = pd.Series([_level(*pair) for pair in zip(runs["task"], runs["threshold"], strict=True)], index=runs.index)
+    present = [name for name in LEVELS if (level == name).any()]
+    return [
+        {"level": name, **row}
+        for name in (present if len(present) > 1 else ())
+        for kind in kinds
+        for row in _suite_rows(runs[level == name], choices, kind)
+        if row["suite"] == SUITES["all"]
+    ]
+
+
+def _level(task: str, threshold: float) -> str:
+    """Which of its task's thresholds this is; "" for another."""
+    known = get_task(task).thresholds
+    return LEVELS[known.index(threshold)] if threshold in known else ""
 
 
 def _policies(runs: pd.DataFrame, tasks: list[str]) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:

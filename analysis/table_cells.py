@@ -92,6 +92,14 @@ def rate_cells(row: pd.Series) -> list[Cell]:
     return [Cell(percent_text(row["violation_rate"])), Cell(percent_text(row["catastrophe_rate"]))]
 
 
+AVERAGE_COLUMNS = tuple(map(Column, ("Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")))
+
+
+def average_cells(row: pd.Series) -> tuple[Cell, ...]:
+    """The AVERAGE_COLUMNS of one policy's averages over tasks."""
+    return (*score_cells(row), *rate_cells(row), Cell(f"{row['safe_tasks']}/{row['tasks']}"))
+
+
 def gain_cells(row: pd.Series | None, references: list[str]) -> list[Cell]:
     """What was gained and kept against each reference; nothing for the references themselves."""
     names = ("violation_reduction", "catastrophe_reduction", "reward_kept")

@@ -13,8 +13,9 @@ import pandas as pd
 
 from analysis.published import published_results, published_scores
 from analysis.rows import BASE, PREFINE, kind_parts
-from analysis.summary import REWARD_TIE, SUITES, Summary
+from analysis.summary import LEVELS, REWARD_TIE, SUITES, Summary
 from analysis.table_cells import (
+    AVERAGE_COLUMNS,
     METHOD_NAMES,
     NOTHING,
     SCORES,
@@ -22,6 +23,7 @@ from analysis.table_cells import (
     Column,
     Row,
     Table,
+    average_cells,
     counts_text,
     gain_cells,
     interval_text,
@@ -84,6 +86,7 @@ def all_tables(summary: Summary) -> list[Table]:
     tables = [*headline_tables(summary), *method_tables(summary)]
     if len(summary.kinds) > len(summary.variants):
         tables.append(_kinds_table(summary))
+    tables.extend(_level_tables(summary))
     if len(summary.comparisons):
         tables.append(_comparison_table(summary))
     tables.extend(_dial_tables(summary))
@@ -233,29 +236,44 @@ def _method_table(summary: Summary, variant: str, others: list[str]) -> Table:
 
 def _kinds_table(summary: Summary) -> Table:
     """Averages over all tasks of the control, the best weight and the other methods, for every kind of preferences."""
-    suites = summary.suites
-    listed = suites[suites["suite"] == SUITES["all"]]
-    kept = (listed["method"] != PREFINE) | (listed["weight"] == 0.0)
-    columns = (
-        Column("Preferred trajectories", numeric=False),
-        Column("Policy", numeric=False),
-        *(Column(name) for name in ("Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")),
-    )
-    rows, previous = [], ""
-    for _, row in listed[kept].iterrows():
-        cells = [
-            Cell(kind_text(row["preferred"])),
-            Cell(policy_name(row["method"], row["weight"])),
-            *score_cells(row),
-        ]
-        cells += [*rate_cells(row), Cell(f"{row['safe_tasks']}/{row['tasks']}")]
-        rows.append(Row(tuple(cells), first=row["preferred"] != previous))
-        previous = row["preferred"]
+    listed = summary.suites[summary.suites["suite"] == SUITES["all"]]
+    columns = (Column("Preferred trajectories", numeric=False), Column("Policy", numeric=False), *AVERAGE_COLUMNS)
+    rows = _average_rows(listed.assign(preferred=listed["preferred"].map(kind_text)), "preferred")
     caption = (
         "Averages over all tasks that have results, each task's thresholds averaged first. The tables and plots per"
         f" task show {' and '.join(kind_text(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
     )
-    return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, tuple(rows))
+    return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, rows)
+
+
+def _level_tables(summary: Summary) -> list[Table]:
+    """Averages over all tasks at their low, middle and high thresholds; none where there is one threshold."""
+    columns = (Column("Threshold", numeric=False), Column("Policy", numeric=False), *AVERAGE_COLUMNS)
+    caption = f"Averages over all tasks at one of their cost thresholds: {_levels_text()}. {RULE_ABOVE}"
+    tables = []
+    for variant in summary.variants if len(summary.levels) else ():
+        rows = _average_rows(summary.levels[summary.levels["preferred"] == variant], "level")
+        tables.append(Table(_title("Averages at each cost threshold", summary, variant), caption, columns, rows))
+    return tables
+
+
+def _levels_text() -> str:
+    """The thresholds that are low, middle and high, per suite."""
+    of_suite = {TASKS[task].suite: TASKS[task].thresholds for task in BENCHMARK}
+    return "; ".join(
+        f"{SUITES[suite]} {', '.join(f'{name} {t:g}' for name, t in zip(LEVELS, thresholds, strict=True))}"
+        for suite, thresholds in of_suite.items()
+    )
+
+
+def _average_rows(averages: pd.DataFrame, head: str) -> tuple[Row, ...]:
+    """Averages without PREFINE's weights above 0, each headed by a column of theirs and the policy's name."""
+    shown = averages[(averages["method"] != PREFINE) | (averages["weight"] == 0.0)]
+    is_first = shown[head] != shown[head].shift()
+    return tuple(
+        Row((Cell(row[head]), Cell(policy_name(row["method"], row["weight"])), *average_cells(row)), first=bool(first))
+        for (_, row), first in zip(shown.iterrows(), is_first, strict=True)
+    )
 
 
 def _comparison_table(summary: Summary) -> Table:

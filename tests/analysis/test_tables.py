@@ -11,6 +11,7 @@ from analysis.rows import load_results
 from analysis.summary import Summary, summarize
 from analysis.table_cells import Cell, Column, Row, Table
 from analysis.tables import all_tables, headline_sentence, headline_tables, rank_correlation
+from prefine_ray.tasks import get_task
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 SMALL = Table(
@@ -95,6 +96,7 @@ def test_tables_come_headline_first_and_name_their_threshold(tmp_path: Path):
     summary = summary_of(tmp_path, synthetic_episodes(levels=(0, 2), seeds=2, episodes=2))
     assert [table.title for table in all_tables(summary)] == [
         "Headline: one row per task at its middle cost threshold",
+        "Averages at each cost threshold",
         "PREFINE against the others (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
         "Cost by weight at the middle cost threshold",
         "Suite averages (cost thresholds: Bullet 10, 40; Safety-Gymnasium 20, 80)",
@@ -104,6 +106,32 @@ def test_tables_come_headline_first_and_name_their_threshold(tmp_path: Path):
         "Safety-Gymnasium, cost threshold 20",
         "Safety-Gymnasium, cost threshold 80",
     ]
+
+
+def test_averages_at_each_threshold_are_those_of_a_sweep_of_that_threshold_alone(tmp_path: Path):
+    every = synthetic_episodes(levels=(0, 1, 2), seeds=2, episodes=2)
+    summary = summary_of(tmp_path / "every", every)
+    middle = every["threshold"].isna() | (every["threshold"] == every["task"].map(lambda t: get_task(t).thresholds[1]))
+    alone = summary_of(tmp_path / "alone", every[middle])
+    assert len(alone.levels) == 0
+    found = summary.levels[summary.levels["level"] == "middle"].drop(columns="level").reset_index(drop=True)
+    expected = alone.suites[alone.suites["suite"] == "All"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, expected)
+    assert summary.levels["level"].unique().tolist() == ["low", "middle", "high"]
+
+
+def test_the_table_of_thresholds_tells_the_control_the_best_weight_and_what_low_means(tmp_path: Path):
+    assert "Averages at each cost threshold" not in titles_of(tmp_path / "one", (1,))
+    summary = summary_of(tmp_path / "two", synthetic_episodes(levels=(0, 2), seeds=2, episodes=2))
+    [table] = [table for table in all_tables(summary) if table.title == "Averages at each cost threshold"]
+    assert [row.cells[0].text for row in table.rows] == ["low"] * 3 + ["high"] * 3
+    assert [row.cells[1].text for row in table.rows] == ["base policy", "weight 0", "best weight"] * 2
+    assert "Bullet low 10, middle 20, high 40; Safety-Gymnasium low 20, middle 40, high 80" in table.caption
+
+
+def titles_of(folder: Path, levels: tuple[int, ...]) -> list[str]:
+    rows = synthetic_episodes(tasks=("BallRun", "CarRun"), levels=levels, seeds=2, episodes=2)
+    return [table.title for table in all_tables(summary_of(folder, rows))]
 
 
 def test_details_mark_safe_unsafe_best_and_published(tmp_path: Path, two_tasks: pd.DataFrame):
