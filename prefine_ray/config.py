@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -287,7 +287,7 @@ class SweepConfig(_Section):
                 raise ValueError(f"task_settings.{task}.{_explain(error.errors()[0], type(self))}") from error
         return self
 
-    def for_task(self, task: str) -> Self:
+    def for_task(self, task: str) -> SweepConfig:
         """The config with the settings of one task in place of the common ones."""
         content = {**self.model_dump(), "task_settings": {}}
         for key, value in self.task_settings.get(task, {}).items():
