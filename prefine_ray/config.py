@@ -86,7 +86,8 @@ class FineTuneConfig(_Section):
     keep: Share | dict[PreferredChoice, Share] = 1.0
     keep_by: KeepBy | dict[PreferredChoice, KeepBy] = "base"
     # Of those kept, the share (1 + w)^-narrow: at w = 0 all of them. By contrast, those that are least like D_np; by
-    # cost, those of the lowest recorded cost. See `prefine_ray.keep`. One value each, or one for each kind.
+    # cost, those of the lowest recorded cost (which sees through wrong labels). See `prefine_ray.keep`. One value each,
+    # or one for each kind.
     narrow: Exponent | dict[PreferredChoice, Exponent] = 0.0
     narrow_by: NarrowBy | dict[PreferredChoice, NarrowBy] = "contrast"
     steps: Positive = 500  # gradient steps
