@@ -25,7 +25,8 @@ from analysis.labels import place_labels
 from analysis.rows import BASE, PREFINE
 from analysis.summary import Summary
 from analysis.table_cells import method_name
-from analysis.tables import headline_threshold, kind_text, preferences, task_order
+from analysis.tables import headline_threshold, task_order
+from analysis.wording import kind_text, preferences
 from prefine_ray.files import atomic_path
 
 DPI = 150

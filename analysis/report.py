@@ -25,9 +25,9 @@ from analysis.tables import (
     all_tables,
     headline_sentence,
     headline_tables,
-    kind_text,
     method_tables,
 )
+from analysis.wording import kind_text
 from prefine_ray.files import write_text
 
 OWN_DATA = (

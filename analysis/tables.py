@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.average_tables import comparison_table, kinds_table, level_tables, suite_table
 from analysis.published import published_results, published_scores
-from analysis.rows import BASE, PREFINE, kind_parts
-from analysis.summary import LEVELS, REWARD_TIE, SUITES, Summary
+from analysis.rows import BASE, PREFINE
+from analysis.summary import SUITES, Summary
 from analysis.table_cells import (
-    AVERAGE_COLUMNS,
     METHOD_NAMES,
     NOTHING,
     SCORES,
@@ -23,10 +23,8 @@ from analysis.table_cells import (
     Column,
     Row,
     Table,
-    average_cells,
     counts_text,
     gain_cells,
-    interval_text,
     joint_cell,
     method_name,
     number_text,
@@ -39,8 +37,8 @@ from analysis.table_cells import (
     style_of,
     weight_cell,
 )
-from prefine_ray.cells import TUNING
-from prefine_ray.tasks import BENCHMARK, TASKS, get_task
+from analysis.wording import PUBLISHED_NOTE, PUBLISHED_SHORT, RULE, RULE_ABOVE, kind_text, picked_on, titled
+from prefine_ray.tasks import TASKS, get_task
 
 STAR, CHOSEN = "★", "†"
 
@@ -59,21 +57,6 @@ DEFINITIONS = (
     " (arXiv 2310.13639) and TraC (arXiv 2412.15429) learn from fresh weights on the same preferred and dispreferred"
     " trajectories as PREFINE. The number of gradient steps of each is in trials.parquet.",
 )
-RULE = (
-    "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"
-    f" whose mean is), those with a mean reward within {REWARD_TIE:g} of the highest, and of these the one of the"
-    " lowest mean cost; if there is none, the weight of the lowest mean cost, marked as unsafe, or as uncertain where"
-    " its mean is at most 1."
-)
-RULE_ABOVE = "Best weight: by the rule under the headline table."
-PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."
-PICKED_ON_TUNING = "It is picked on tuning seeds; the episodes reported here are others."
-PICKED_ON_BOTH = "Some are picked on tuning seeds, the others on the reported episodes themselves, which flatters them."
-PUBLISHED_NOTE = (
-    "Published numbers are means over DSRL's three thresholds and its data sets, from other policies and seeds than"
-    " ours: beside ours for orientation, not as a like-for-like comparison. PREFINE's costs were not to be had."
-)
-PUBLISHED_SHORT = "Published: the method's own, means over DSRL's three thresholds and its data sets."
 
 
 def headline_tables(summary: Summary, compact: bool = False) -> list[Table]:
@@ -85,14 +68,14 @@ def all_tables(summary: Summary) -> list[Table]:
     """Every table in reading order: the story first, the per-weight details last."""
     tables = [*headline_tables(summary), *method_tables(summary)]
     if len(summary.kinds) > len(summary.variants):
-        tables.append(_kinds_table(summary))
-    tables.extend(_level_tables(summary))
+        tables.append(kinds_table(summary))
+    tables.extend(level_tables(summary))
     if len(summary.comparisons):
-        tables.append(_comparison_table(summary))
+        tables.append(comparison_table(summary))
     tables.extend(_dial_tables(summary))
     for variant in summary.variants:
         if len(summary.suites):
-            tables.append(_suite_table(summary, variant))
+            tables.append(suite_table(summary, variant))
         tables.append(_published_table(summary, variant))
     for variant in summary.variants:
         tables.extend(_detail_tables(summary, variant))
@@ -125,23 +108,6 @@ def headline_sentence(summary: Summary, variant: str) -> str:
         over = sum(cut > 0.6 for cut in cuts)
         sentence += f"; violations fall by more than 60% on {over} of the {len(cuts)} tasks whose base policy violates"
     return f"{sentence}." if len(summary.variants) == 1 else f"Preferred, {kind_text(variant)}: {sentence}."
-
-
-def kind_text(kind: str) -> str:
-    """How the preferred trajectories of a kind came about, for titles."""
-    return preferences(*kind_parts(kind))
-
-
-def preferences(word: str, size: int = 0, noise: float = 0.0) -> str:
-    """How the preferred trajectories came about: "best", "random" or "labels", their number and wrong labels."""
-    number = f"{size} " if size else ""
-    known = {"best": f"the {number}best safe trajectories", "random": f"{number}random safe trajectories"}
-    text = {**known, "labels": "given labels", "": "not recorded"}.get(word, word)
-    return text + (f", {noise:.0%} wrong labels" if noise else "")
-
-
-def _title(text: str, summary: Summary, variant: str) -> str:
-    return text if len(summary.variants) == 1 else f"{text}; preferred: {kind_text(variant)}"
 
 
 def _headline_rows(summary: Summary, variant: str, task: str) -> dict[str, Any]:
@@ -181,8 +147,8 @@ def _headline(summary: Summary, variant: str, compact: bool) -> Table:
         cells += [weight_cell(best, remark=not compact), *_headline_scores(best, intervals=not compact)]
         cells += [*gain_cells(best, ["base"]), Cell(number_text(published))]
         rows.append(Row(tuple(cells)))
-    title = _title("Headline: one row per task at its middle cost threshold", summary, variant)
-    caption = f"Preferred trajectories: {kind_text(variant)}. {RULE} {_picked_on(summary, variant)} {PUBLISHED_NOTE}"
+    title = titled("Headline: one row per task at its middle cost threshold", summary, variant)
+    caption = f"Preferred trajectories: {kind_text(variant)}. {RULE} {picked_on(summary, variant)} {PUBLISHED_NOTE}"
     return Table(title, caption, _headline_columns(compact), tuple(rows))
 
 
@@ -231,75 +197,7 @@ def _method_table(summary: Summary, variant: str, others: list[str]) -> Table:
         f"Normalised reward / normalised cost at the task's middle cost threshold; preferred trajectories:"
         f" {kind_text(variant)}. Intervals and numbers of episodes are in the tables per threshold. {RULE_ABOVE}"
     )
-    return Table(_title("All methods on the same data", summary, variant), caption, columns, tuple(rows))
-
-
-def _kinds_table(summary: Summary) -> Table:
-    """Averages over all tasks of the control, the best weight and the other methods, for every kind of preferences."""
-    listed = summary.suites[summary.suites["suite"] == SUITES["all"]]
-    columns = (Column("Preferred trajectories", numeric=False), Column("Policy", numeric=False), *AVERAGE_COLUMNS)
-    rows = _average_rows(listed.assign(preferred=listed["preferred"].map(kind_text)), "preferred")
-    caption = (
-        "Averages over all tasks that have results, each task's thresholds averaged first. The tables and plots per"
-        f" task show {' and '.join(kind_text(kind) for kind in summary.variants)} only. {RULE_ABOVE}"
-    )
-    return Table(f"Every kind of preferences ({_thresholds(summary)})", caption, columns, rows)
-
-
-def _level_tables(summary: Summary) -> list[Table]:
-    """Averages over all tasks at their low, middle and high thresholds; none where there is one threshold."""
-    columns = (Column("Threshold", numeric=False), Column("Policy", numeric=False), *AVERAGE_COLUMNS)
-    caption = f"Averages over all tasks at one of their cost thresholds: {_levels_text()}. {RULE_ABOVE}"
-    tables = []
-    for variant in summary.variants if len(summary.levels) else ():
-        rows = _average_rows(summary.levels[summary.levels["preferred"] == variant], "level")
-        tables.append(Table(_title("Averages at each cost threshold", summary, variant), caption, columns, rows))
-    return tables
-
-
-def _levels_text() -> str:
-    """The thresholds that are low, middle and high, per suite."""
-    of_suite = {TASKS[task].suite: TASKS[task].thresholds for task in BENCHMARK}
-    return "; ".join(
-        f"{SUITES[suite]} {', '.join(f'{name} {t:g}' for name, t in zip(LEVELS, thresholds, strict=True))}"
-        for suite, thresholds in of_suite.items()
-    )
-
-
-def _average_rows(averages: pd.DataFrame, head: str) -> tuple[Row, ...]:
-    """Averages without PREFINE's weights above 0, each headed by a column of theirs and the policy's name."""
-    shown = averages[(averages["method"] != PREFINE) | (averages["weight"] == 0.0)]
-    is_first = shown[head] != shown[head].shift()
-    return tuple(
-        Row((Cell(row[head]), Cell(policy_name(row["method"], row["weight"])), *average_cells(row)), first=bool(first))
-        for (_, row), first in zip(shown.iterrows(), is_first, strict=True)
-    )
-
-
-def _comparison_table(summary: Summary) -> Table:
-    """PREFINE against every other method on the same data."""
-    groups = {"PREFINE less the other": ("Reward", "Cost"), "Area of the front": ("PREFINE", "Other")}
-    columns = (
-        Column("Preferred trajectories", numeric=False),
-        Column("Other", numeric=False),
-        *(Column(name, group) for group, names in groups.items() for name in names),
-        Column("Tasks"),
-    )
-    rows, previous = [], ""
-    for _, row in summary.comparisons.iterrows():
-        names = ("reward", "cost", "area", "rival_area")
-        scores = [Cell(number_text(row[n]), interval_text(row[f"{n}_low"], row[f"{n}_high"])) for n in names]
-        head = [Cell(kind_text(row["preferred"])), Cell(policy_name(row["method"], row["weight"]))]
-        rows.append(Row((*head, *scores, Cell(f"{row['tasks']}")), first=row["preferred"] != previous))
-        previous = row["preferred"]
-    caption = (
-        "PREFINE at its best weight against the other methods on the same data, means over tasks. Differences are taken"
-        " seed by seed, on the same evaluation episodes. Area of the front: what the points of a method, over its"
-        " weights, dominate between normalised reward 0 and 1 and normalised cost 0 and 2, averaged over tasks; 1 is"
-        " reward 1 without cost. PREFINE's is that of all weights, a method without weights has one point."
-        f" {RULE_ABOVE}"
-    )
-    return Table(f"PREFINE against the others ({_thresholds(summary)})", caption, columns, tuple(rows))
+    return Table(titled("All methods on the same data", summary, variant), caption, columns, tuple(rows))
 
 
 def _dial_tables(summary: Summary) -> list[Table]:
@@ -340,43 +238,6 @@ def rank_correlation(costs: pd.Series) -> float:
     return float(ranks.corr(pd.Series(known.index, index=known.index).rank()))
 
 
-def _suite_table(summary: Summary, variant: str) -> Table:
-    columns = (
-        Column("Suite", numeric=False),
-        Column("Policy", numeric=False),
-        *(Column(name, "Mean") for name in ("Reward", "Cost", "Violations", "Catastrophes")),
-        *(Column(name, "IQM") for name in ("Reward", "Cost")),
-        *(Column(name, "Against base") for name in ("Fewer violations", "Fewer catastrophes", "Reward kept")),
-        Column("Safe tasks"),
-        *(Column(name, "Published") for name in ("Reward", "Cost")),
-    )
-    listed = summary.suites[summary.suites["preferred"] == variant]
-    rows, previous = [], ""
-    for _, row in listed.iterrows():
-        scores = [*score_cells(row), *rate_cells(row), *score_cells(row, prefix="iqm_"), *gain_cells(row, ["base"])]
-        tail = [Cell(f"{row['safe_tasks']}/{row['tasks']}"), *published_cells(row, row["method"] != PREFINE)]
-        cells = [Cell(row["suite"]), Cell(policy_name(row["method"], row["weight"])), *scores, *tail]
-        rows.append(Row(tuple(cells), first=row["suite"] != previous))
-        previous = row["suite"]
-    caption = (
-        "Averages over the benchmark's tasks that have results, each task's thresholds averaged first; tasks weigh the"
-        " same. IQM: interquartile mean over all seeds of all tasks. An average can hide an unsafe task: see the column"
-        f" of safe tasks. {RULE_ABOVE} {_picked_on(summary, variant)} {PUBLISHED_SHORT}"
-    )
-    title = _title(f"Suite averages ({_thresholds(summary)})", summary, variant)
-    return Table(title, caption, columns, tuple(rows))
-
-
-def _thresholds(summary: Summary) -> str:
-    """The thresholds behind the averages, per suite."""
-    parts = []
-    for suite, title in SUITES.items():
-        cells = summary.cells[(summary.cells["suite"] == suite) & summary.cells["task"].isin(BENCHMARK)]
-        if len(cells):
-            parts.append(f"{title} {', '.join(f'{value:g}' for value in sorted(cells['threshold'].unique()))}")
-    return "cost thresholds: " + "; ".join(parts)
-
-
 def _published_table(summary: Summary, variant: str) -> Table:
     methods = list(published_results()["method"].unique())[::-1]
     columns = (
@@ -393,9 +254,9 @@ def _published_table(summary: Summary, variant: str) -> Table:
         cells = [Cell(task), Cell(thresholds or NOTHING), *pair_cells(means.iloc[0], means.iloc[1])]
         cells += [joint_cell(*published_scores(method, [task])) for method in methods]
         rows.append(Row(tuple(cells)))
-    ours_note = f"Ours: the mean over the thresholds listed, each at its best weight. {_picked_on(summary, variant)}"
+    ours_note = f"Ours: the mean over the thresholds listed, each at its best weight. {picked_on(summary, variant)}"
     return Table(
-        _title("Beside the published numbers", summary, variant), f"{ours_note} {PUBLISHED_NOTE}", columns, tuple(rows)
+        titled("Beside the published numbers", summary, variant), f"{ours_note} {PUBLISHED_NOTE}", columns, tuple(rows)
     )
 
 
@@ -404,11 +265,11 @@ def _detail_tables(summary: Summary, variant: str) -> list[Table]:
     cells = summary.cells[summary.cells["preferred"].isin([variant, ""])]
     tables = []
     for (suite, threshold), group in cells.groupby(["suite", "threshold"]):
-        title = _title(f"{SUITES[suite]}, cost threshold {threshold:g}", summary, variant)
+        title = titled(f"{SUITES[suite]}, cost threshold {threshold:g}", summary, variant)
         caption = (
             f"All rows at cost threshold {threshold:g} per episode; preferred trajectories: {kind_text(variant)}."
             f" {STAR} the highest reward among the safe of a task; {CHOSEN} the best weight."
-            f" {_picked_on(summary, variant)} {PUBLISHED_SHORT}"
+            f" {picked_on(summary, variant)} {PUBLISHED_SHORT}"
         )
         tables.append(Table(title, caption, _detail_columns(), tuple(_detail_rows(group))))
     return tables
@@ -446,11 +307,3 @@ def _detail_rows(cells: pd.DataFrame) -> Iterable[Row]:
                 ),
                 first=position == 0,
             )
-
-
-def _picked_on(summary: Summary, variant: str) -> str:
-    """On which episodes the best weights were picked."""
-    picked = set(summary.choices.loc[summary.choices["preferred"] == variant, "picked_on"])
-    if TUNING not in picked:
-        return PICKED_ON_REPORTED if picked else ""
-    return PICKED_ON_TUNING if picked == {TUNING} else PICKED_ON_BOTH

@@ -13,7 +13,8 @@ from analysis.efficiency import efficiency, efficiency_series
 from analysis.report import console_table, make_budget_report, make_report
 from analysis.rows import ResultsError, kind_parts, load_results, preference_kind
 from analysis.summary import Summary, main_kinds, summarize
-from analysis.tables import all_tables, kind_text, method_tables
+from analysis.tables import all_tables, method_tables
+from analysis.wording import kind_text
 from tests.analysis.synthetic import compared_episodes, synthetic_episodes, with_numbers, write_results
 
 TASKS = ("BallRun", "HopperVelocity")
