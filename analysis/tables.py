@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis.published import published_results, published_scores
 from analysis.rows import BASE, PREFINE, kind_parts
-from analysis.summary import REWARD_TIE, SUITES, Summary
+from analysis.summary import SUITES, Summary
 from analysis.table_cells import (
     METHOD_NAMES,
     NOTHING,
@@ -59,9 +59,8 @@ DEFINITIONS = (
 )
 RULE = (
     "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"
-    f" whose mean is), those with a mean reward within {REWARD_TIE:g} of the highest, and of these the one of the"
-    " lowest mean cost; if there is none, the weight of the lowest mean cost, marked as unsafe, or as uncertain where"
-    " its mean is at most 1."
+    " whose mean is), the one of the highest mean reward; if there is none, the weight of the lowest mean cost, marked"
+    " as unsafe, or as uncertain where its mean is at most 1."
 )
 RULE_ABOVE = "Best weight: by the rule under the headline table."
 PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."
