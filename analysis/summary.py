@@ -17,7 +17,6 @@ from prefine_ray.cells import TEST, TUNING
 from prefine_ray.tasks import BENCHMARK, TASKS, get_task
 
 ENOUGH_SEEDS = 5
-REWARD_TIE = 0.01  # normalised rewards that count as equal when a weight is chosen
 LEVELS = ("low", "middle", "high")  # of a task's three cost thresholds
 SUITES = {"bullet": "Bullet", "safety-gymnasium": "Safety-Gymnasium", "all": "All"}
 _PARTS = ("num_preferred", "label_noise")  # of the kind of preferences, as columns; 0 where unknown
@@ -59,16 +58,15 @@ def choose_weight(candidates: pd.DataFrame) -> pd.Series:
 
     Weight 0 is the control and stands for itself: it is chosen only where there is no other. Among the weights whose
     upper 95 % limit of the normalised cost is at most 1 (with a single seed there is no interval, and the mean stands
-    in), those whose mean normalised reward is at most REWARD_TIE below the highest; of these the lowest mean cost. If
-    no limit is at most 1, the weight of the lowest mean cost. Equal ones: the lower weight.
+    in), the highest mean normalised reward. If no limit is at most 1, the lowest mean cost. Equal ones: the lower
+    weight.
     """
     above = candidates[candidates["weight"] > 0]
     candidates = above if len(above) else candidates
     upper = candidates["normalized_cost_high"].fillna(candidates["normalized_cost"])
-    if (upper <= 1.0).any():
-        candidates = candidates[upper <= 1.0]
-        reward = candidates["normalized_reward"]
-        candidates = candidates[reward >= reward.max() - REWARD_TIE]
+    safe = candidates[upper <= 1.0]
+    if len(safe):
+        return safe.sort_values(["normalized_reward", "weight"], ascending=[False, True]).iloc[0]
     return candidates.sort_values(["normalized_cost", "weight"]).iloc[0]
 
 

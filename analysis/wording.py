@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from analysis.rows import kind_parts
-from analysis.summary import REWARD_TIE, Summary
+from analysis.summary import Summary
 from prefine_ray.cells import TUNING
 
 RULE = (
     "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"
-    f" whose mean is), those with a mean reward within {REWARD_TIE:g} of the highest, and of these the one of the"
-    " lowest mean cost; if there is none, the weight of the lowest mean cost, marked as unsafe, or as uncertain where"
-    " its mean is at most 1."
+    " whose mean is), the one of the highest mean reward; if there is none, the weight of the lowest mean cost, marked"
+    " as unsafe, or as uncertain where its mean is at most 1."
 )
 RULE_ABOVE = "Best weight: by the rule under the headline table."
 PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."

@@ -119,7 +119,7 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch 
         error = Path(directory) / _ERROR
         if error.exists():
             raise PackError(error.read_text())
-        state = torch.load(Path(directory) / _STATE, weights_only=True)
+        state = torch.load(Path(directory) / _STATE, map_location="cpu", weights_only=True)
         return TrainedPack(
             policies=load_policy(Path(directory) / _POLICIES, allow_diverged=True),
             curves=pd.read_parquet(Path(directory) / _CURVES),

@@ -24,7 +24,7 @@ def candidates(*rows: tuple[float, float, float, float]) -> pd.DataFrame:
         ([(1, 0.9, 0.8, 1.1), (5, 0.7, 0.8, 1.0), (20, 0.5, 0.3, 0.4)], 5),  # a safe mean is not enough
         ([(1, 0.9, 1.5, 1.8), (5, 0.7, 1.3, 1.4), (20, 0.5, 0.9, 1.2)], 20),  # none: the lowest cost
         ([(1, 0.9, 1.2, np.nan), (5, 0.7, 0.9, np.nan), (20, 0.5, 0.3, np.nan)], 5),  # one seed: its mean
-        ([(5, 0.700, 0.4, 0.5), (1, 0.708, 0.6, 0.7), (20, 0.69, 0.1, 0.2)], 5),  # rewards that tie: less cost
+        ([(5, 0.700, 0.4, 0.5), (1, 0.708, 0.6, 0.7), (20, 0.69, 0.1, 0.2)], 1),  # the reward decides, however little
         ([(5, 0.7, 0.4, 0.5), (1, 0.7, 0.4, 0.5)], 1),  # equal: less weight
         ([(0, 0.9, 0.1, 0.2), (1, 0.7, 0.4, 0.5), (5, 0.7, 0.5, 0.6)], 1),  # the control stands for itself
         ([(0, 0.9, 0.1, 0.2)], 0),  # unless there is nothing else
