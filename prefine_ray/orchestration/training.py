@@ -116,17 +116,7 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch 
     if checkpoint is None:
         raise RuntimeError(f"{job.pack.label}: the Train worker ended without a checkpoint")
     with checkpoint.as_directory() as directory:
-        error = Path(directory) / _ERROR
-        if error.exists():
-            raise PackError(error.read_text())
-        state = torch.load(Path(directory) / _STATE, map_location="cpu", weights_only=True)
-        return TrainedPack(
-            policies=load_policy(Path(directory) / _POLICIES, allow_diverged=True),
-            curves=pd.read_parquet(Path(directory) / _CURVES),
-            wall_s=state["wall_s"],
-            step=state["learner"]["step"],
-            watched=pd.read_parquet(Path(directory) / _WATCHED),
-        )
+        return read_checkpoint(Path(directory))
 
 
 def _recover_storage(folder: Path) -> None:
@@ -203,9 +193,35 @@ def _restore(learner: PopulationLearner, recorder: CurveRecorder) -> tuple[float
 def _report(learner: PopulationLearner, recorder: CurveRecorder, watched: pd.DataFrame, wall_s: float) -> None:
     """Saves a checkpoint through Ray Train."""
     with tempfile.TemporaryDirectory() as directory:
-        torch.save({"learner": learner.state_dict(), "wall_s": wall_s}, Path(directory) / _STATE)
-        recorder.frame().to_parquet(Path(directory) / _CURVES, index=False)
-        watched.to_parquet(Path(directory) / _WATCHED, index=False)
-        save_policy(learner.policies(), Path(directory) / _POLICIES, PolicyHeader(task=""))
+        write_checkpoint(Path(directory), learner, recorder, watched, wall_s)
         checkpoint = train.Checkpoint.from_directory(directory)
         train.report({"step": learner.step, "wall_s": wall_s}, checkpoint=checkpoint)
+
+
+def write_checkpoint(
+    folder: Path, learner: PopulationLearner, recorder: CurveRecorder, watched: pd.DataFrame, wall_s: float
+) -> None:
+    """What a lost fit goes on from, and what a finished one is."""
+    torch.save({"learner": learner.state_dict(), "wall_s": wall_s}, folder / _STATE)
+    recorder.frame().to_parquet(folder / _CURVES, index=False)
+    watched.to_parquet(folder / _WATCHED, index=False)
+    save_policy(learner.policies(), folder / _POLICIES, PolicyHeader(task=""))
+
+
+def read_checkpoint(folder: Path) -> TrainedPack:
+    """The outcome of a fit, also where the worker had a GPU and the reader has none.
+
+    Raises:
+        PackError: fine-tuning raised an error that would come again.
+    """
+    error = folder / _ERROR
+    if error.exists():
+        raise PackError(error.read_text())
+    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+    return TrainedPack(
+        policies=load_policy(folder / _POLICIES, allow_diverged=True),
+        curves=pd.read_parquet(folder / _CURVES),
+        wall_s=state["wall_s"],
+        step=state["learner"]["step"],
+        watched=pd.read_parquet(folder / _WATCHED),
+    )
