@@ -16,8 +16,6 @@ from prefine_ray.orchestration.training import read_checkpoint, write_checkpoint
 from prefine_ray.population import Member
 from tests.makers import ball_run_episodes, finetune_config, small_policy
 
-NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-
 
 def trained(steps: int) -> tuple[Learner, CurveRecorder]:
     """A population of one after some steps, and its curves."""
@@ -38,12 +36,12 @@ def test_a_checkpoint_holds_the_outcome_of_a_fit(tmp_path: Path):
         torch.testing.assert_close(found.policies.state_dict()[name], value, rtol=0, atol=0)
 
 
-@NO_GPU
 def test_a_worker_with_a_gpu_is_read_by_a_trial_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     learner, recorder = trained(2)
     with monkeypatch.context() as patch:
         patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")  # as if tensors lay there
         write_checkpoint(tmp_path, learner, recorder, pd.DataFrame(), wall_s=1.0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(RuntimeError, match="CUDA"):
         torch.load(tmp_path / "state.pt", weights_only=True)
     assert read_checkpoint(tmp_path).step == 2
