@@ -5,12 +5,17 @@ from functools import cache
 import numpy as np
 
 from prefine_ray.config import FineTuneConfig
+from prefine_ray.counterfactual import CounterfactualGenerator, LocalSource
+from prefine_ray.learner import Learner
 from prefine_ray.policy import Architecture, GaussianPolicy
+from prefine_ray.population import Member
 from prefine_ray.rollouts import rollout
 from prefine_ray.seeding import torch_generator
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks import get_task
 from prefine_ray.trajectories import Trajectories, concatenate
+
+PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)  # of `ball_run_episodes`
 
 
 def small_policy(task: str = "BallRun", seed: int = 0, population: int = 1, **settings) -> GaussianPolicy:
@@ -38,3 +43,16 @@ def finetune_config(**settings) -> FineTuneConfig:
     return FineTuneConfig(
         **{"steps": 40, "batch_size": 32, "log_every": 1, "refresh_every": 5, "window_episodes": 2, **settings}
     )
+
+
+def small_learner(weights=(1.0,), seeds=None, reference=None, **settings) -> Learner:
+    """A learner on BallRun episodes; counterfactuals of actors come from this process."""
+    config = finetune_config(**settings)
+    episodes = ball_run_episodes()
+    mode = "closed_loop" if config.counterfactuals == "closed_loop" else "state_matched"
+    source = LocalSource(CounterfactualGenerator("BallRun", episodes, mode))
+    members = [
+        Member(weight, PREFERRED, DISPREFERRED, seed)
+        for weight, seed in zip(weights, seeds or [0] * len(weights), strict=True)
+    ]
+    return Learner(reference or small_policy(), episodes, members, config, source=source)

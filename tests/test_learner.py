@@ -2,25 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from prefine_ray.counterfactual import CounterfactualGenerator, LocalSource
 from prefine_ray.learner import Learner
 from prefine_ray.population import Member
-from tests.makers import ball_run_episodes, finetune_config, small_policy
-
-PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)
-
-
-def learner(weights=(1.0,), seeds=None, reference=None, **settings) -> Learner:
-    """A learner on BallRun episodes; counterfactuals of actors come from this process."""
-    config = finetune_config(**settings)
-    episodes = ball_run_episodes()
-    mode = "closed_loop" if config.counterfactuals == "closed_loop" else "state_matched"
-    source = LocalSource(CounterfactualGenerator("BallRun", episodes, mode))
-    members = [
-        Member(weight, PREFERRED, DISPREFERRED, seed)
-        for weight, seed in zip(weights, seeds or [0] * len(weights), strict=True)
-    ]
-    return Learner(reference or small_policy(), episodes, members, config, source=source)
+from tests.makers import DISPREFERRED, PREFERRED, ball_run_episodes, finetune_config, small_policy
+from tests.makers import small_learner as learner
 
 
 def curves(of: Learner, until: int) -> dict[str, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,14 +12,12 @@ from prefine_ray.cells import Cell, Pack
 from prefine_ray.job import CurveRecorder
 from prefine_ray.learner import Learner
 from prefine_ray.orchestration.training import read_checkpoint, write_checkpoint
-from prefine_ray.population import Member
-from tests.makers import ball_run_episodes, finetune_config, small_policy
+from tests.makers import small_learner
 
 
 def trained(steps: int) -> tuple[Learner, CurveRecorder]:
     """A population of one after some steps, and its curves."""
-    member = Member(5.0, np.arange(3), np.arange(5, 7), seed=0)
-    learner = Learner(small_policy(), ball_run_episodes(), [member], finetune_config())
+    learner = small_learner(weights=(5.0,))
     recorder = CurveRecorder(Pack("pack", (Cell("cell", "prefine", "BallRun", "best", 3, 0.0, 20.0, 5.0, 0),)))
     learner.train(steps, recorder)
     return learner, recorder
