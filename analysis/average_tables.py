@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.rows import PREFINE
-from analysis.summary import LEVELS, SUITES, Summary
-from analysis.table_cells import (
+from prefine_ray.analysis.rows import PREFINE
+from prefine_ray.analysis.summary import LEVELS, SUITES, Summary
+from prefine_ray.analysis.table_cells import (
     AVERAGE_COLUMNS,
     Cell,
     Column,
@@ -21,8 +21,8 @@ from analysis.table_cells import (
     rate_cells,
     score_cells,
 )
-from analysis.wording import PUBLISHED_SHORT, RULE_ABOVE, kind_text, picked_on, titled
-from prefine_ray.tasks import BENCHMARK, TASKS
+from prefine_ray.analysis.wording import PUBLISHED_SHORT, RULE_ABOVE, kind_text, picked_on, titled
+from prefine_ray.tasks.spec import BENCHMARK, TASKS
 
 
 def kinds_table(summary: Summary) -> Table:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.rows import BASE, PREFINE, SCORES
-from analysis.statistics import (
+from prefine_ray.analysis.rows import BASE, PREFINE, SCORES
+from prefine_ray.analysis.statistics import (
     BOOTSTRAP_SEED,
     REPLICATES,
     FloatArray,
@@ -18,7 +18,7 @@ from analysis.statistics import (
     mean,
     resample_runs,
 )
-from prefine_ray.tasks import BENCHMARK
+from prefine_ray.tasks.spec import BENCHMARK
 
 _ON = ["task", "preferred", "threshold", "weight"]
 
@@ -27,8 +27,8 @@ def comparisons(tested: pd.DataFrame, choices: pd.DataFrame, kinds: tuple[str, .
     """One row per kind of preferences and rival: weight 0, then the other methods that have all its tasks.
 
     Args:
-        tested: runs, see `analysis.rows.run_table`, of test episodes.
-        choices: the best weights, see `analysis.summary.Summary`.
+        tested: runs, see `prefine_ray.analysis.rows.run_table`, of test episodes.
+        choices: the best weights, see `prefine_ray.analysis.summary.Summary`.
         kinds: the kinds of preferences.
 
     Columns: preferred, method, weight, tasks; `reward` and `cost`, PREFINE's less the rival's; `area`, that of

@@ -20,14 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.efficiency import efficiency, efficiency_series
-from analysis.labels import place_labels
-from analysis.rows import BASE, PREFINE
-from analysis.summary import Summary
-from analysis.table_cells import method_name
-from analysis.tables import headline_threshold, task_order
-from analysis.wording import kind_text, preferences
-from prefine_ray.files import atomic_path
+from prefine_ray.analysis.efficiency import efficiency, efficiency_series
+from prefine_ray.analysis.labels import place_labels
+from prefine_ray.analysis.rows import BASE, PREFINE
+from prefine_ray.analysis.summary import Summary
+from prefine_ray.analysis.table_cells import method_name
+from prefine_ray.analysis.tables import headline_threshold, task_order
+from prefine_ray.analysis.wording import kind_text, preferences
+from prefine_ray.core.files import atomic_path
 
 DPI = 150
 SAFE_SHADE, GRID, INK = "#e8f1e4", "#dddddd", "#222222"

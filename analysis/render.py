@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from analysis.table_cells import NOTHING, Cell, Column, Row, Table
-from analysis.tables import CHOSEN, STAR
+from prefine_ray.analysis.table_cells import NOTHING, Cell, Column, Row, Table
+from prefine_ray.analysis.tables import CHOSEN, STAR
 
 MARKDOWN_LEGEND = (
     f"**Bold**: safe (mean normalised cost at most 1). *Italic*: unsafe. {STAR}: the highest reward among the safe of a"

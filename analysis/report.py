@@ -12,12 +12,12 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from analysis.efficiency import budget, budget_rows, budget_table
-from analysis.plots import Plot, save_figure, save_plots
-from analysis.render import LATEX_HEADER, MARKDOWN_LEGEND, header_groups, to_latex, to_markdown, to_text
-from analysis.rows import Results, ResultsError, load_results
-from analysis.summary import Summary, summarize
-from analysis.tables import (
+from prefine_ray.analysis.efficiency import budget, budget_rows, budget_table
+from prefine_ray.analysis.plots import Plot, save_figure, save_plots
+from prefine_ray.analysis.render import LATEX_HEADER, MARKDOWN_LEGEND, header_groups, to_latex, to_markdown, to_text
+from prefine_ray.analysis.rows import Results, ResultsError, load_results
+from prefine_ray.analysis.summary import Summary, summarize
+from prefine_ray.analysis.tables import (
     CHOSEN,
     DEFINITIONS,
     STAR,
@@ -27,8 +27,8 @@ from analysis.tables import (
     headline_tables,
     method_tables,
 )
-from analysis.wording import kind_text
-from prefine_ray.files import write_text
+from prefine_ray.analysis.wording import kind_text
+from prefine_ray.core.files import write_text
 
 OWN_DATA = (
     "The preference data were made by this project's own behaviour policies, not taken from DSRL's files: scores are"

@@ -1,6 +1,6 @@
 """Result folders to data frames: the evaluation episodes and their means per run.
 
-A run is one seed of one cell: what the bootstrap of `analysis.statistics` resamples.
+A run is one seed of one cell: what the bootstrap of `prefine_ray.analysis.statistics` resamples.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prefine_ray.cells import TEST  # values of the optional column `split`
-from prefine_ray.tasks import TASKS, get_task, is_catastrophe, is_violation, normalized_cost
+from prefine_ray.core.errors import PrefineError
+from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
+from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
+from prefine_ray.tasks.spec import TASKS, get_task
 
 BASE = "base"  # the method of the policy before fine-tuning
 PREFINE = "prefine"
@@ -26,7 +28,7 @@ EPISODE_KEY = ["cell", *KEYS, "split", "seed", "episode"]
 EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
 
 
-class ResultsError(ValueError):
+class ResultsError(PrefineError, ValueError):
     """A results folder that cannot be reported; the message names the file and what is wrong with it."""
 
 

@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.comparison import comparisons
-from analysis.published import published_name, published_scores
-from analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, kind_parts, run_table
-from analysis.statistics import BOOTSTRAP_SEED, FloatArray, Statistic, bootstrap_interval, iqm, kept, mean, reduction
-from prefine_ray.cells import TEST, TUNING
-from prefine_ray.tasks import BENCHMARK, TASKS, get_task
+from prefine_ray.analysis.comparison import comparisons
+from prefine_ray.analysis.published import published_name, published_scores
+from prefine_ray.analysis.rows import BASE, KEYS, METRICS, PREFINE, Results, kind_parts, run_table
+from prefine_ray.analysis.statistics import (
+    BOOTSTRAP_SEED,
+    FloatArray,
+    Statistic,
+    bootstrap_interval,
+    iqm,
+    kept,
+    mean,
+    reduction,
+)
+from prefine_ray.experiment.cells import TEST, TUNING
+from prefine_ray.tasks.spec import BENCHMARK, TASKS, get_task
 
 ENOUGH_SEEDS = 5
 LEVELS = ("low", "middle", "high")  # of a task's three cost thresholds
@@ -30,9 +39,11 @@ class Summary:
     cells: pd.DataFrame  # one row per KEYS, see `_cell_rows`, `_add_references` and `_add_marks`
     suites: pd.DataFrame  # averages over the tasks of a suite, see `_suite_row`
     levels: pd.DataFrame  # the same over all tasks at each `level` of LEVELS; empty where there is only one
-    comparisons: pd.DataFrame  # PREFINE against the other methods, see `analysis.comparison`
+    comparisons: pd.DataFrame  # PREFINE against the other methods, see `prefine_ray.analysis.comparison`
     choices: pd.DataFrame  # task, preferred, threshold, weight, picked_on: what `choose_weight` chose
-    kinds: tuple[str, ...]  # the kinds of preferences that were fine-tuned on, see `analysis.rows.preference_kind`
+    kinds: tuple[
+        str, ...
+    ]  # the kinds of preferences that were fine-tuned on, see `prefine_ray.analysis.rows.preference_kind`
     variants: tuple[
         str, ...
     ]  # of them those that are told in full: of "best", of "random", ... the largest cleanest set

@@ -8,8 +8,8 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.rows import BASE, PREFINE, SCORES
-from analysis.summary import BEST
+from prefine_ray.analysis.rows import BASE, PREFINE, SCORES
+from prefine_ray.analysis.summary import BEST
 
 NOTHING = "\u2013"  # an en dash: there is no such number
 METHOD_NAMES = {"sft": "SFT", "bc_all": "BC-All", "bc_safe": "BC-Safe", "cpl": "CPL-KL", "trac": "TraC"}

@@ -1,6 +1,6 @@
 """The summary as tables: headline, suite averages, beside the published numbers, and every weight at every threshold.
 
-A `Table` knows nothing of Markdown, LaTeX or HTML; `analysis.render` and the page's template do.
+A `Table` knows nothing of Markdown, LaTeX or HTML; `prefine_ray.analysis.render` and the page's template do.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.average_tables import comparison_table, kinds_table, level_tables, suite_table
-from analysis.published import published_results, published_scores
-from analysis.rows import BASE, PREFINE
-from analysis.summary import SUITES, Summary
-from analysis.table_cells import (
+from prefine_ray.analysis.average_tables import comparison_table, kinds_table, level_tables, suite_table
+from prefine_ray.analysis.published import published_results, published_scores
+from prefine_ray.analysis.rows import BASE, PREFINE
+from prefine_ray.analysis.summary import SUITES, Summary
+from prefine_ray.analysis.table_cells import (
     METHOD_NAMES,
     NOTHING,
     SCORES,
@@ -37,8 +37,8 @@ from analysis.table_cells import (
     style_of,
     weight_cell,
 )
-from analysis.wording import PUBLISHED_NOTE, PUBLISHED_SHORT, RULE, RULE_ABOVE, kind_text, picked_on, titled
-from prefine_ray.tasks import TASKS, get_task
+from prefine_ray.analysis.wording import PUBLISHED_NOTE, PUBLISHED_SHORT, RULE, RULE_ABOVE, kind_text, picked_on, titled
+from prefine_ray.tasks.spec import TASKS, get_task
 
 STAR, CHOSEN = "★", "†"
 

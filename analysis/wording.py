@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.rows import kind_parts
-from analysis.summary import Summary
-from prefine_ray.cells import TUNING
+from prefine_ray.analysis.rows import kind_parts
+from prefine_ray.analysis.summary import Summary
+from prefine_ray.experiment.cells import TUNING
 
 RULE = (
     "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"

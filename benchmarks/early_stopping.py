@@ -18,17 +18,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from analysis.search import trial_table
-from prefine_ray.cells import TaskInputs
-from prefine_ray.evaluation import episode_rows, evaluate, evaluation_seeds
-from prefine_ray.files import file_digest
-from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
-from prefine_ray.orchestration.search import RoundSearch, write_trial
+from prefine_ray.analysis.search_report import trial_table
+from prefine_ray.core.files import file_digest
+from prefine_ray.experiment.cells import TaskInputs
+from prefine_ray.experiment.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.experiment.search_config import SearchConfig, load_search_config
+from prefine_ray.experiment.search_trials import make_trial, rungs, stops
+from prefine_ray.orchestration.run_search import RoundSearch, write_trial
 from prefine_ray.orchestration.training import TrainedPack
-from prefine_ray.policy import GaussianPolicy
-from prefine_ray.results import ResultsDir
-from prefine_ray.search_config import SearchConfig, load_search_config
-from prefine_ray.search_trials import make_trial, rungs, stops
+from prefine_ray.policies.gaussian import GaussianPolicy
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.rollouts.evaluation import episode_rows, evaluate, evaluation_seeds
 from prefine_ray.simulators import VectorStepper
 
 

@@ -23,15 +23,15 @@ import torch
 
 from benchmarks.measure import machine, markdown_table, median
 from benchmarks.plain_learner import PlainLearner
-from prefine_ray.config import FineTuneConfig
-from prefine_ray.learner import Learner
-from prefine_ray.policy import Architecture, GaussianPolicy
-from prefine_ray.population import Member
-from prefine_ray.rollouts import rollout
-from prefine_ray.seeding import torch_generator
+from prefine_ray.core.seeding import torch_generator
+from prefine_ray.data.trajectories import Trajectories
+from prefine_ray.methods.population import Member
+from prefine_ray.methods.prefine.learner import Learner
+from prefine_ray.methods.prefine.settings import FineTuneConfig
+from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
+from prefine_ray.rollouts.rollout import rollout
 from prefine_ray.simulators import VectorStepper
-from prefine_ray.tasks import get_task
-from prefine_ray.trajectories import Trajectories
+from prefine_ray.tasks.spec import get_task
 
 SIDES = np.arange(100), np.arange(100, 120)  # episodes: N_p = 100, N_np = 20
 SAME_STEPS = 50  # gradient steps over which losses are compared

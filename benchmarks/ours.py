@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Sample, timed_loop
-from prefine_ray.policy import Architecture, GaussianPolicy
+from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
 from prefine_ray.simulators import VectorStepper, make_env
-from prefine_ray.tasks import Task, get_task
+from prefine_ray.tasks.spec import Task, get_task
 
 PHYSICS_STEPS = 1000  # recorded, then replayed again and again
 LOG_STD = 0.0  # of all policies here and of the peers': actions are unit noise, clipped

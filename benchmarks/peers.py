@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.measure import SINGLE_THREAD, Sample, timed_loop
 from prefine_ray.simulators.upstream import import_safety_gymnasium
-from prefine_ray.tasks import Task, get_task
+from prefine_ray.tasks.spec import Task, get_task
 
 VELOCITY_CLASSES = {
     "AntVelocity": ("ant", "SafetyAntVelocityEnv"),

@@ -1,7 +1,8 @@
 """Fine-tuning as one would write it in plain PyTorch: one policy, one loop, a reference policy called at every step.
 
-The objectives are those of PREFINE (as `prefine_ray.objective` has it), CPL (arXiv 2310.13639; alpha 0.1, lambda 0.5)
-and TraC (arXiv 2412.15429; alpha 0.2, gamma 0.99; without its behaviour-cloning phase, which has no second side).
+The objectives are those of PREFINE (as `prefine_ray.methods.prefine.objective` has it), CPL (arXiv 2310.13639;
+alpha 0.1, lambda 0.5) and TraC (arXiv 2412.15429; alpha 0.2, gamma 0.99;
+without its behaviour-cloning phase, which has no second side).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from prefine_ray.policy import GaussianPolicy
-from prefine_ray.trajectories import Trajectories
+from prefine_ray.data.trajectories import Trajectories
+from prefine_ray.policies.gaussian import GaussianPolicy
 
 WEIGHT, BETA, LIMIT, LOG_STD_MIN = 5.0, 0.1, 5.0, -2.0  # of PREFINE
 CPL_ALPHA, CPL_LAMBDA = 0.1, 0.5

@@ -25,9 +25,9 @@ from ray.tune.registry import register_env
 
 from benchmarks.measure import machine, markdown_table, median, use_one_thread_per_process
 from prefine_ray import make_env
-from prefine_ray.pretrain_ppo import build_algorithm
-from prefine_ray.pretrain_recipes import Recipe, recipe_for
-from prefine_ray.tasks import get_task
+from prefine_ray.pretrain.ppo import build_algorithm
+from prefine_ray.pretrain.recipes import Recipe, recipe_for
+from prefine_ray.tasks.spec import get_task
 
 
 def rllib_algorithm(task: str, recipe: Recipe) -> Algorithm:

@@ -31,8 +31,8 @@ from benchmarks.measure import (
 )
 from benchmarks.ours import PhysicsLoop, SingleLoop, VectorLoop
 from benchmarks.peers import PlainLoop, RLlibLoop, StableBaselinesLoop
-from prefine_ray.rollouts import rollout_copies
-from prefine_ray.tasks import BENCHMARK, get_task
+from prefine_ray.rollouts.rollout import rollout_copies
+from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 PEERS = ("plain", "dummy", "subproc", "rllib")
 OURS = ("physics", "single", "vector")

@@ -22,14 +22,15 @@ import numpy as np
 import pandas as pd
 from ray import tune
 
-from prefine_ray.cells import Cell, Pack, TaskInputs, make_cells
-from prefine_ray.config import SweepConfig, digest
-from prefine_ray.heartbeat import Heartbeat
+from prefine_ray.core.hashing import digest
+from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, make_cells
+from prefine_ray.experiment.config import SweepConfig
 from prefine_ray.orchestration import cluster
 from prefine_ray.orchestration.progress import SweepProgress
-from prefine_ray.orchestration.sweep import SweepContext, tune_packs
-from prefine_ray.results import ResultsDir
-from prefine_ray.tracking import SyncReport, Tracker
+from prefine_ray.orchestration.run_sweep import SweepContext, tune_packs
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.results.heartbeat import Heartbeat
+from prefine_ray.tracking.tracker import SyncReport, Tracker
 
 EPISODES, POINTS = 20, 21  # per cell: evaluation episodes, points of the learning curve
 CURVES = ("loss", "loss_safety", "loss_reward", "margin_preferred", "margin_dispreferred", "accuracy", "kl", "entropy")

@@ -28,19 +28,20 @@ import yaml
 
 from benchmarks.measure import cores, machine, markdown_table, use_one_thread_per_process
 from benchmarks.process_tree import Usage, run_watched
-from prefine_ray.base import base_policy, clone_base, clone_name
-from prefine_ray.baselines.bc import CloneConfig
-from prefine_ray.cells import Cell, TaskInputs, base_cells, make_cells, make_packs
-from prefine_ray.collect import assemble, behaviours, plan_units, recipe_digest
-from prefine_ray.config import CLONED_BASES, SweepConfig, dump_config, load_config
-from prefine_ray.files import file_digest
-from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
-from prefine_ray.orchestration.sweep import evaluation_parts, evaluation_unit
-from prefine_ray.policy import GaussianPolicy, load_policy, save_policy
-from prefine_ray.rollouts import rollout_copies, run_unit
+from prefine_ray.core.files import file_digest
+from prefine_ray.data.hdf5 import write_dsrl
+from prefine_ray.experiment.cells import Cell, TaskInputs, base_cells, make_cells, make_packs
+from prefine_ray.experiment.config import CLONED_BASES, SweepConfig, dump_config, load_config
+from prefine_ray.experiment.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.methods.base import base_policy, clone_base, clone_name
+from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.orchestration.run_sweep import evaluation_parts, evaluation_unit
+from prefine_ray.policies.files import load_policy, save_policy
+from prefine_ray.policies.gaussian import GaussianPolicy
+from prefine_ray.rollouts.collection import assemble, behaviours, plan_units, recipe_digest
+from prefine_ray.rollouts.rollout import rollout_copies, run_unit
 from prefine_ray.simulators import VectorStepper
-from prefine_ray.tasks import BENCHMARK, get_task
-from prefine_ray.trajectories import write_dsrl
+from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 QUICK = Path(__file__).parent.parent / "tune_configs" / "quick.yaml"
 PAPER_TENTH = {  # of ten tasks x three thresholds x six weights x five seeds: 90 of 900 cells

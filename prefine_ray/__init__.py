@@ -14,11 +14,11 @@ def __getattr__(name: str) -> Any:
 
         return make_env
     if name == "load_policy":
-        from prefine_ray.policy import load_policy
+        from prefine_ray.policies.files import load_policy
 
         return load_policy
     if name == "TASKS":
-        from prefine_ray.tasks import TASKS
+        from prefine_ray.tasks.spec import TASKS
 
         return TASKS
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

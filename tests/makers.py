@@ -4,16 +4,16 @@ from functools import cache
 
 import numpy as np
 
-from prefine_ray.config import FineTuneConfig
-from prefine_ray.counterfactual import CounterfactualGenerator, LocalSource
-from prefine_ray.learner import Learner
-from prefine_ray.policy import Architecture, GaussianPolicy
-from prefine_ray.population import Member
-from prefine_ray.rollouts import rollout
-from prefine_ray.seeding import torch_generator
+from prefine_ray.core.seeding import torch_generator
+from prefine_ray.data.trajectories import Trajectories, concatenate
+from prefine_ray.methods.population import Member
+from prefine_ray.methods.prefine.learner import Learner
+from prefine_ray.methods.prefine.settings import FineTuneConfig
+from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
+from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator, LocalSource
+from prefine_ray.rollouts.rollout import rollout
 from prefine_ray.simulators import VectorStepper
-from prefine_ray.tasks import get_task
-from prefine_ray.trajectories import Trajectories, concatenate
+from prefine_ray.tasks.spec import get_task
 
 PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)  # of `ball_run_episodes`
 

@@ -10,8 +10,8 @@ import urllib.request
 import numpy as np
 import pandas as pd
 
-from prefine_ray.results import ResultsDir
-from prefine_ray.tracking import EXPERIMENT, apply_settings
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.tracking.tracker import EXPERIMENT, apply_settings
 
 apply_settings()
 from mlflow import MlflowClient  # noqa: E402  (after the settings)

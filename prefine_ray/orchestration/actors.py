@@ -13,13 +13,14 @@ import ray
 import torch
 from ray.util import ActorPool
 
-from prefine_ray.counterfactual import CounterfactualGenerator, CounterfactualRequest, Counterfactuals
-from prefine_ray.episode_table import EpisodeTable
-from prefine_ray.job import FineTuneJob, load_members
+from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals
+from prefine_ray.data.episodes import EpisodeSummary
+from prefine_ray.data.trajectories import Trajectories
+from prefine_ray.experiment.job import FineTuneJob, load_members
 from prefine_ray.orchestration.cluster import ResourcePlan, place
-from prefine_ray.rollouts import RolloutUnit, run_unit
+from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator
+from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
 from prefine_ray.simulators import VectorStepper
-from prefine_ray.trajectories import Trajectories
 
 KEPT_STEPPERS = 3  # per actor: concurrent trials alternate between their tasks
 
@@ -36,7 +37,7 @@ class RolloutActor:
         """The unit's episodes as whole arrays."""
         return run_unit(unit, self._stepper_for(unit))
 
-    def table(self, unit: RolloutUnit) -> EpisodeTable:
+    def table(self, unit: RolloutUnit) -> EpisodeSummary:
         """Only returns, costs and lengths of the unit's episodes."""
         return self.trajectories(unit).summary
 

@@ -14,7 +14,8 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from prefine_ray.config import ResourceConfig
+from prefine_ray.core.errors import PrefineError
+from prefine_ray.experiment.config import ResourceConfig
 
 # The division counts half cores: a trial trains while others evaluate, so a rollout actor and a trial share a core.
 ROLLOUT_CPUS = 0.5
@@ -34,7 +35,7 @@ _LOG_MONITOR = {"RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0", "LOG_NAME_UPDATE_IN
 ROLE_LABEL = "prefine-role"  # a node label: `ray start --labels prefine-role=rollout` (or learner)
 
 
-class ClusterError(RuntimeError):
+class ClusterError(PrefineError, RuntimeError):
     """The cluster cannot run the sweep; the message says what is missing and the remedy."""
 
 

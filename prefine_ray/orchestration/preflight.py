@@ -19,7 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import prefine_ray
-from prefine_ray.files import write_text
+from prefine_ray.core.files import write_text
 from prefine_ray.orchestration.cluster import ClusterError
 
 PACKAGES = (

@@ -12,10 +12,10 @@ from typing import Any
 from ray.tune import Callback
 from tqdm import tqdm
 
-from prefine_ray.cells import Cell, Pack
-from prefine_ray.heartbeat import Heartbeat, RunningPack
-from prefine_ray.results import ResultsDir, full_message, is_full
-from prefine_ray.tracking import Tracker
+from prefine_ray.experiment.cells import Cell, Pack
+from prefine_ray.results.folder import ResultsDir, full_message, is_full
+from prefine_ray.results.heartbeat import Heartbeat, RunningPack
+from prefine_ray.tracking.tracker import Tracker
 
 _REFRESH_S = 2.0 if sys.stderr.isatty() else 30.0
 

@@ -20,14 +20,15 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from prefine_ray.config import MethodSettings
-from prefine_ray.files import write_text
-from prefine_ray.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.core.files import write_text
+from prefine_ray.experiment.config import MethodSettings
+from prefine_ray.experiment.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.methods.population import PopulationLearner
 from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
 from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
 from prefine_ray.orchestration.failures import PackError, full_text, is_transient
-from prefine_ray.policy import GaussianPolicy, PolicyHeader, load_policy, save_policy
-from prefine_ray.population import PopulationLearner
+from prefine_ray.policies.files import load_policy, save_policy
+from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 
 _STATE, _CURVES, _POLICIES, _WATCHED = "state.pt", "curves.parquet", "population.safetensors", "watched.parquet"
 _ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.tasks import Task, get_task
+from prefine_ray.tasks.spec import Task, get_task
 
 
 class BatchStep(NamedTuple):

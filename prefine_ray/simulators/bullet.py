@@ -24,7 +24,7 @@ from prefine_ray.simulators.bullet_scene import (
     pybullet,
     run_scene,
 )
-from prefine_ray.tasks import Task
+from prefine_ray.tasks.spec import Task
 
 
 class Rules(ABC):

@@ -10,7 +10,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from prefine_ray.simulators.batch import SimulatorBatch, make_batch
-from prefine_ray.tasks import Task, get_task
+from prefine_ray.tasks.spec import Task, get_task
 
 
 class TaskEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):

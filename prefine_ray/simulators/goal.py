@@ -28,7 +28,7 @@ from prefine_ray.simulators.goal_world import (
 )
 from prefine_ray.simulators.offscreen import OffscreenRenderer, tracking_camera
 from prefine_ray.simulators.upstream import mujoco
-from prefine_ray.tasks import Task
+from prefine_ray.tasks.spec import Task
 
 WORLDS = {
     "CarGoal1": GoalWorld(extent=1.5, hazards=8, vases=1, vases_cost=False),

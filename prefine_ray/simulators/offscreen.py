@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prefine_ray.core.errors import PrefineError
 from prefine_ray.simulators.upstream import mujoco
 
 WIDTH, HEIGHT = 480, 480
@@ -21,7 +22,7 @@ _REMEDY = (
 )
 
 
-class RenderingUnavailableError(RuntimeError):
+class RenderingUnavailableError(PrefineError, RuntimeError):
     """No GL backend could be opened; the message says which was tried and what to install."""
 
 

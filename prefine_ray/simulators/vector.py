@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefine_ray.simulators.batch import SimulatorBatch, make_batch
-from prefine_ray.tasks import Task, get_task
+from prefine_ray.tasks.spec import Task, get_task
 
 NO_SEED = -1  # in `episode_seeds`: this copy runs no episode
 

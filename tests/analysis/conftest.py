@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.report import ReportPaths, make_report
+from prefine_ray.analysis.report import ReportPaths, make_report
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 

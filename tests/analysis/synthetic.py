@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prefine_ray.tasks import BENCHMARK, get_task
+from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 WEIGHTS = (0.0, 1.0, 5.0, 20.0)
 

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Patch
 
-from analysis.labels import place_labels
-from analysis.plots import panel_grid, save_plots, weight_colors
-from analysis.report import ReportPaths
-from analysis.rows import load_results
-from analysis.summary import summarize
+from prefine_ray.analysis.labels import place_labels
+from prefine_ray.analysis.plots import panel_grid, save_plots, weight_colors
+from prefine_ray.analysis.report import ReportPaths
+from prefine_ray.analysis.rows import load_results
+from prefine_ray.analysis.summary import summarize
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.report import DSRL_DATA, ReportPaths, console_table, make_report
-from analysis.rows import ResultsError
+from prefine_ray.analysis.report import DSRL_DATA, ReportPaths, console_table, make_report
+from prefine_ray.analysis.rows import ResultsError
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 

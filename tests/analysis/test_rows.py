@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.rows import ResultsError, load_results, run_table
-from prefine_ray.tasks import get_task
+from prefine_ray.analysis.rows import ResultsError, load_results, run_table
+from prefine_ray.tasks.spec import get_task
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 

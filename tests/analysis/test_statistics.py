@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import trim_mean
 
-from analysis.statistics import (
+from prefine_ray.analysis.statistics import (
     bootstrap_interval,
     front_area,
     iqm,
@@ -13,7 +13,7 @@ from analysis.statistics import (
     reduction,
     resample_runs,
 )
-from prefine_ray.tasks import is_catastrophe, is_violation
+from prefine_ray.rollouts.scores import is_catastrophe, is_violation
 
 NAN = np.nan
 SCORES = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, NAN]])  # the second task has two runs

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.rows import load_results
-from analysis.summary import Summary, choose_weight, summarize
-from prefine_ray.tasks import get_task
+from prefine_ray.analysis.rows import load_results
+from prefine_ray.analysis.summary import Summary, choose_weight, summarize
+from prefine_ray.tasks.spec import get_task
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.render import header_groups, to_latex, to_markdown, to_text
-from analysis.rows import load_results
-from analysis.summary import Summary, summarize
-from analysis.table_cells import Cell, Column, Row, Table
-from analysis.tables import all_tables, headline_sentence, headline_tables, rank_correlation
-from prefine_ray.tasks import get_task
+from prefine_ray.analysis.render import header_groups, to_latex, to_markdown, to_text
+from prefine_ray.analysis.rows import load_results
+from prefine_ray.analysis.summary import Summary, summarize
+from prefine_ray.analysis.table_cells import Cell, Column, Row, Table
+from prefine_ray.analysis.tables import all_tables, headline_sentence, headline_tables, rank_correlation
+from prefine_ray.tasks.spec import get_task
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 SMALL = Table(

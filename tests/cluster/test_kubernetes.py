@@ -16,8 +16,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
-from prefine_ray.cli import build_parser
-from prefine_ray.config import ResourceConfig, load_config
+from prefine_ray.cli.parser import build_parser
+from prefine_ray.experiment.config import ResourceConfig, load_config
 from prefine_ray.orchestration.cluster import divide
 
 ROOT = Path(__file__).parents[2]

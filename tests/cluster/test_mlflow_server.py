@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from prefine_ray.cli import main
-from prefine_ray.results import ResultsDir
-from prefine_ray.tracking import Tracker
+from prefine_ray.cli.parser import main
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.tracking.tracker import Tracker
 from tests.mlflow_store import Store, free_port, wait_until_up, write_pack
 
 SCRIPTS = Path(__file__).parents[2] / "cluster" / "mlflow"

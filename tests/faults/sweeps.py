@@ -12,7 +12,7 @@ from typing import TypeVar
 import pandas as pd
 import yaml
 
-from prefine_ray.heartbeat import read_state
+from prefine_ray.results.heartbeat import read_state
 from tests.faults import processes
 from tests.faults.nodes import environment
 

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 import prefine_ray
-from prefine_ray.policy import Architecture, GaussianPolicy, load_policy
-from prefine_ray.tasks import get_task
+from prefine_ray.policies.files import load_policy
+from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
+from prefine_ray.tasks.spec import get_task
 
 ZOO = Path(prefine_ray.__file__).parent / "zoo"
 REFERENCE_DIR = Path(__file__).parent.parent / "data" / "reference_trajectories"

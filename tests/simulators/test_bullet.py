@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from prefine_ray.simulators.bullet import BulletBatch
-from prefine_ray.tasks import get_task
+from prefine_ray.tasks.spec import get_task
 from tests.simulators.reference import assert_replayed, policies, references
 
 PLANE, OCTAGON = {"name": "Plane200", "factor": 1}, {"name": "Octagon"}

@@ -11,7 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from prefine_ray.simulators import TaskEnv, make_batch, make_env
-from prefine_ray.tasks import TASKS, UnknownTaskError
+from prefine_ray.tasks.spec import TASKS, UnknownTaskError
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from prefine_ray.simulators.goal_world import (
     sample_layout,
 )
 from prefine_ray.simulators.upstream import import_safety_gymnasium
-from prefine_ray.tasks import get_task
+from prefine_ray.tasks.spec import get_task
 from tests.simulators.reference import assert_replayed, assert_seed_and_actions_decide, references
 
 TASKS = tuple(WORLDS)

@@ -7,7 +7,7 @@ import pytest
 
 from prefine_ray.simulators.offscreen import RenderingUnavailableError
 from prefine_ray.simulators.velocity import VelocityBatch
-from prefine_ray.tasks import get_task
+from prefine_ray.tasks.spec import get_task
 
 
 def test_a_gl_backend_that_does_not_exist_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.simulators.velocity import VelocityBatch
-from prefine_ray.tasks import get_task
+from prefine_ray.tasks.spec import get_task
 from tests.simulators.reference import Reference, assert_replayed, assert_seed_and_actions_decide, policies, references
 
 UPSTREAM = {

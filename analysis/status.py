@@ -1,0 +1,164 @@
+"""How far a sweep is, read from its results folder alone: works beside a running one, on any machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from prefine_ray.experiment.cells import TEST
+from prefine_ray.experiment.config import load_config
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.results.heartbeat import SweepState, read_state
+from prefine_ray.rollouts.scores import normalized_cost
+from prefine_ray.tasks.spec import get_task
+
+_CHOICE = ["method", "preferred", "num_preferred", "label_noise", "weight"]
+_ERRORS = 5  # latest ones shown
+_TABLE = ["done", "running", "failed", "left", "of"]
+
+
+def status_text(root: Path) -> str:
+    """Cells per task, what runs, throughput and time left, the best so far per task, the latest errors.
+
+    Raises:
+        ConfigError: the folder holds no sweep.
+    """
+    results = ResultsDir(root)
+    config = load_config(results.config_path)
+    state, grid = read_state(root), results.read_grid()
+    if grid.empty:
+        return "\n".join([f"{config.name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
+    trials = results.read("trials", set(grid["cell"]))
+    counts = _counts(grid, trials, _running(root, state))
+    sections = [
+        [f"{config.name} in {root}", driver_line(state), _pace(root, state, counts)],
+        [_table(counts)],
+        _running_lines(state),
+        _best_lines(results, grid),
+        _error_lines(root, trials),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _counts(grid: pd.DataFrame, trials: pd.DataFrame, running: dict[str, int]) -> pd.DataFrame:
+    """One row per task in the grid's order, base cells among them; columns `_TABLE`."""
+    status = {} if trials.empty else dict(zip(trials["cell"], trials["status"], strict=True))
+    cells = grid.assign(status=[status.get(cell, "left") for cell in grid["cell"]])
+    rows = {}
+    for task, group in cells.groupby("task", sort=False):
+        done, failed = (int((group["status"] == name).sum()) for name in ("finished", "failed"))
+        busy = min(running.get(str(task), 0), len(group) - done - failed)
+        rows[task] = [done, busy, failed, len(group) - done - failed - busy, len(group)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=_TABLE)
+
+
+def _running(root: Path, state: SweepState | None) -> dict[str, int]:
+    """Cells in work by task; none where the driver is gone."""
+    counts: dict[str, int] = {}
+    for pack in state.running if state is not None and state.alive else []:
+        counts[pack.task] = counts.get(pack.task, 0) + pack.cells
+    return counts
+
+
+def driver_line(state: SweepState | None) -> str:
+    """Where the driver is and what it does."""
+    if state is None:
+        return "no run has begun"
+    where = f"process {state.pid} on {state.host}"
+    if state.alive:
+        return f"{state.phase} for {_duration(time.time() - state.started)}, {where}"
+    ago = _duration(time.time() - state.updated)
+    if state.phase in ("preparing", "running"):
+        return f"LOST: {where} gave its last sign of life {ago} ago; start the same command again, it goes on"
+    more = "; start the same command again to go on" if state.phase == "stopped" else ""
+    return f"{state.phase} {ago} ago, {where}{more}"
+
+
+def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame) -> str:
+    """Cells per hour of the latest run, and what is left at this pace."""
+    total = counts.sum()
+    ended = int(total["done"] + total["failed"])
+    text = f"{ended} of {total['of']} cells ended, {total['failed']} of them failed"
+    left = int(total["of"]) - ended
+    recent = 0 if state is None else _ended_since(root, state.started)
+    if state is None or not recent:
+        return text
+    rate = recent / max(state.updated - state.started, 1.0)
+    return f"{text}; {3600 * rate:.0f} cells/h" + (f", about {_duration(left / rate)} left" if left else "")
+
+
+def _ended_since(root: Path, started: float) -> int:
+    """Cells whose rows were written since `started` (Unix time)."""
+    paths = (root / "parts" / "trials").glob("[!.]*.parquet")
+    return sum(len(pd.read_parquet(path, columns=["cell"])) for path in paths if path.stat().st_mtime >= started)
+
+
+def _table(counts: pd.DataFrame) -> str:
+    return counts.rename_axis("task").reset_index().to_string(index=False)
+
+
+def _running_lines(state: SweepState | None) -> list[str]:
+    lines = []
+    for pack in state.running if state is not None and state.alive else []:
+        again = f", lost {pack.failures} times so far" if pack.failures else ""
+        lines.append(f"running: {pack.label}, {pack.cells} cells for {_duration(time.time() - pack.started)}{again}")
+    return lines
+
+
+def _best_lines(results: ResultsDir, grid: pd.DataFrame) -> list[str]:
+    """Per task and threshold: the highest reward of those with a mean cost under it, else the lowest cost."""
+    episodes = results.read("episodes", set(grid["cell"]))
+    if episodes.empty:
+        return []
+    rows = episodes[(episodes["stage"] == "finetuned") & (episodes["split"] == TEST)]
+    lines = []
+    for (task, threshold), group in rows.groupby(["task", "threshold"], sort=False):
+        known = get_task(str(task))
+        scored = group.assign(
+            reward=known.normalized_reward(group["return"].to_numpy(np.float64)),
+            unit_cost=normalized_cost(group["cost"].to_numpy(np.float64), float(threshold)),
+        )
+        means = scored.groupby(_CHOICE, dropna=False)[["reward", "unit_cost"]].mean()
+        lines.append(f"best so far: {task} threshold {threshold:g}: {_best(means.reset_index())}")
+    return lines
+
+
+def _best(means: pd.DataFrame) -> str:
+    safe = means[means["unit_cost"] <= 1.0]
+    best = safe.loc[safe["reward"].idxmax()] if len(safe) else means.loc[means["unit_cost"].idxmin()]
+    weight: str = "" if pd.isna(best["weight"]) else f" w={best['weight']:g}"
+    note = "" if len(safe) else ", none is safe"
+    size = f" N_p={best['num_preferred']}" if best["num_preferred"] else ""
+    noise = f" noise={best['label_noise']:g}" if best["label_noise"] else ""
+    name = f"{best['method']} {best['preferred']}{size}{noise}{weight}"
+    return f"{name}, normalised reward {best['reward']:.2f}, cost {best['unit_cost']:.2f}{note}"
+
+
+def _error_lines(root: Path, trials: pd.DataFrame) -> list[str]:
+    if trials.empty or not (trials["status"] == "failed").any():
+        return []
+    failed = trials[trials["status"] == "failed"]
+    failed = failed.assign(log=failed["log"].fillna("") if "log" in failed.columns else "")
+    lines = []
+    groups = failed.groupby(["task", "method", "error", "log"], sort=False, dropna=False)
+    for (task, method, error, log), rows in list(groups)[-_ERRORS:]:
+        lines.append(f"error: {task} {method}, {len(rows)} cells: {_last_line(error)}")
+        lines += [f"       log: {root / str(log)}"] if log else []
+    return [*lines, "`prefine sweep CONFIG --retry-failed` runs the failed cells again"]
+
+
+def _last_line(error: Any) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else "unknown error"
+
+
+def _duration(seconds: float) -> str:
+    """For people: "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,1 +1,0 @@
-"""The methods that fine-tuning is compared with, each one readable file, trained as populations like the learner."""

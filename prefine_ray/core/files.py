@@ -1,0 +1,65 @@
+"""Atomic files: a reader sees the old content or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prefine_ray.core.errors import PrefineError
+
+
+class MissingFileError(PrefineError, FileNotFoundError):
+    """A file that was asked for is not there."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; on success its file is synced and renamed to `path`.
+
+    The file name keeps its ending, since writers choose a format by it. On an exception the temporary
+    file is removed and `path` stays as it was.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a whole file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Writes a whole UTF-8 file atomically."""
+    write_bytes(path, content.encode())
+
+
+def file_digest(path: str | Path) -> str:
+    """A hash of a file's content, 16 hexadecimal digits.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    hasher = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                hasher.update(block)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such file") from error
+    return hasher.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Trajectories, their files, and the preferences drawn from them."""

@@ -1,0 +1,1 @@
+"""Configuration, the grid of cells, and the job of a fit."""

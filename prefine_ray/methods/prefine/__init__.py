@@ -1,0 +1,1 @@
+"""PREFINE: objective and learner."""

@@ -1,0 +1,1 @@
+"""The policy module and its file format."""

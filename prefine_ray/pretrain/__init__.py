@@ -1,0 +1,1 @@
+"""Behaviours and base policies with RLlib and controllers."""

@@ -1,0 +1,132 @@
+"""A running sweep's sign of life in its results folder, for `prefine status` on another machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+
+from prefine_ray.core.files import write_text
+from prefine_ray.results.folder import StorageError, full_message, is_full
+
+BEAT_S = 5.0
+LOST_S = 60.0  # without a beat for so long, the driver is gone (or cut off)
+
+
+@dataclass(frozen=True)
+class RunningPack:
+    """A pack that trains or is evaluated now."""
+
+    name: str
+    task: str
+    label: str
+    cells: int
+    started: float  # Unix time
+    failures: int  # so far
+
+
+@dataclass
+class SweepState:
+    """What the driver of a sweep says of itself."""
+
+    host: str
+    pid: int
+    started: float  # Unix time of the run, not of the sweep's first run
+    updated: float
+    phase: str  # "preparing", "running", "finished" or "stopped"
+    running: list[RunningPack] = field(default_factory=list)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the driver was there a moment ago."""
+        return self.phase in ("preparing", "running") and time.time() - self.updated < LOST_S
+
+
+def read_state(root: Path) -> SweepState | None:
+    """The latest state in a results folder, if there is one."""
+    try:
+        content = json.loads(_path(root).read_text())
+        return SweepState(**{**content, "running": [RunningPack(**pack) for pack in content["running"]]})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+class Heartbeat:
+    """Writes the state every few seconds from a thread of its own; ends the process's work when the disk is full.
+
+    A full disk interrupts the main thread as Ctrl-C does, and leaving the `with` block raises StorageError.
+    """
+
+    def __init__(self, root: Path):
+        now = time.time()
+        self._root, self._error = root, ""
+        self._state = SweepState(socket.gethostname(), os.getpid(), now, now, "preparing")
+        self._first_starts: dict[str, float] = {}  # Unix time, by pack
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    @property
+    def error(self) -> str:
+        """Why the sweep has to stop, or nothing."""
+        return self._error
+
+    def show(self, phase: str) -> None:
+        """Changes what the next beat says."""
+        self._state.phase = phase
+
+    def begin(self, pack: RunningPack) -> None:
+        """A pack runs; one that was lost and runs again counts from its first start."""
+        first = self._first_starts.setdefault(pack.name, pack.started)
+        self._state.phase = "running"
+        self._state.running = [*self._others(pack.name), replace(pack, started=first)]
+
+    def end(self, pack: str) -> None:
+        """A pack, by its name, runs no longer."""
+        self._state.running = self._others(pack)
+
+    def _others(self, pack: str) -> list[RunningPack]:
+        return [running for running in self._state.running if running.name != pack]
+
+    def stop_sweep(self, error: str) -> None:
+        """Interrupts the sweep for this reason."""
+        if not self._error:
+            self._error = error
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def __enter__(self) -> Heartbeat:
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._state.running = []
+        self._state.phase = "stopped" if kind or self._error or self._state.phase == "stopped" else "finished"
+        self._write()
+        if self._error:
+            raise StorageError(self._error) from error
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            self._write()
+
+    def _write(self) -> None:
+        self._state.updated = time.time()
+        try:
+            write_text(_path(self._root), json.dumps(asdict(self._state), indent=1))
+        except OSError as error:
+            if is_full(error) and not self._ended.is_set():
+                self.stop_sweep(full_message(self._root))
+
+
+def _path(root: Path) -> Path:
+    return root / "state.json"

@@ -1,0 +1,1 @@
+"""Episodes in the simulator: data, evaluation, counterfactuals, pictures."""

@@ -1,0 +1,142 @@
+"""The recipe of a task's own data set: which behaviours run how many episodes, with which seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.hashing import digest
+from prefine_ray.core.seeding import derive, episode_seeds
+from prefine_ray.data.trajectories import Trajectories, concatenate
+from prefine_ray.experiment.config import DataConfig
+from prefine_ray.policies.zoo import ZOO
+from prefine_ray.rollouts.rollout import RolloutUnit
+from prefine_ray.tasks.spec import Task
+
+RECIPE_VERSION = 2  # raise when a change of the code changes the data
+UNIT_EPISODES = 10  # episodes per actor call, stepped together
+TEMPERATURES = (1.0, 0.5, 0.0)  # of the action noise, in turn from unit to unit
+SPARE = 1.25  # episodes rolled out per episode kept, since some fall outside the envelope
+REWARD_MARGIN = 1.05  # normalised reward up to which episodes are kept
+REWARD_BIN = 0.05  # of the normalised reward, for an even spread
+COST_SHARES = (0.4, 0.1, 0.15, 0.35)  # of episodes up to each threshold, and over the last
+
+
+class NoBehavioursError(PrefineError, ValueError):
+    """A task has no behaviour policies to collect data with."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A policy that makes data, and what it scores on average."""
+
+    path: Path
+    mean_return: float
+    mean_cost: float
+
+
+def behaviours(task: Task, source: str) -> list[Behaviour]:
+    """The behaviours of a task that stay inside the DSRL envelope on average.
+
+    Args:
+        task: the task.
+        source: "zoo", the shipped ones; or the ladder folder of `prefine pretrain`, in which {task} stands for its
+            name.
+
+    Raises:
+        NoBehavioursError: there is no manifest, or none of its policies is inside.
+    """
+    manifest = (ZOO / task.name if source == "zoo" else Path(source.format(task=task.name))) / "manifest.json"
+    if not manifest.is_file():
+        raise NoBehavioursError(
+            f"{manifest}: no behaviour policies for {task.name}; make them with `prefine pretrain --task {task.name}`, "
+            "or name a data file"
+        )
+    entries = json.loads(manifest.read_text())["policies"]
+    all_of_them = [
+        Behaviour(manifest.parent / entry["name"], entry["scores"]["return"], entry["scores"]["cost"])
+        for entry in entries
+    ]
+    inside = [
+        b for b in all_of_them if b.mean_cost <= task.cost_max and b.mean_return <= task.reward_max * REWARD_MARGIN
+    ]
+    if not inside:
+        raise NoBehavioursError(f"{manifest}: every policy costs more than {task.cost_max:g} or is beyond the envelope")
+    return inside
+
+
+def recipe_digest(task: Task, config: DataConfig, chosen: list[Behaviour]) -> str:
+    """Names the data set that this recipe makes."""
+    files = [hashlib.sha256(behaviour.path.read_bytes()).hexdigest() for behaviour in chosen]
+    return digest([RECIPE_VERSION, task.name, config.episodes, config.seed, files])
+
+
+def plan_units(task: Task, config: DataConfig, chosen: list[Behaviour]) -> list[RolloutUnit]:
+    """Equal shares of the episodes for each behaviour, in units that take turns in TEMPERATURES."""
+    share = math.ceil(config.episodes * SPARE / len(chosen) / UNIT_EPISODES)
+    units = []
+    for number, behaviour in enumerate(chosen):
+        stream = (config.seed, task.name, number, "collect")
+        seeds = episode_seeds(share * UNIT_EPISODES, *stream)
+        for part in range(share):
+            units.append(
+                RolloutUnit(
+                    task=task.name,
+                    policy=behaviour.path.read_bytes(),
+                    seeds=seeds[part * UNIT_EPISODES : (part + 1) * UNIT_EPISODES],
+                    copies=UNIT_EPISODES,
+                    noise_seed=derive(*stream, "noise", part),
+                    temperature=TEMPERATURES[part % len(TEMPERATURES)],
+                )
+            )
+    return units
+
+
+def assemble(task: Task, config: DataConfig, parts: list[Trajectories], num_behaviours: int) -> Trajectories:
+    """The data set from the results of `plan_units`: episodes inside the envelope, evenly over cost and reward."""
+    per_behaviour = len(parts) // num_behaviours
+    numbered = [
+        replace(part, behaviours=np.full(len(part), index // per_behaviour)) for index, part in enumerate(parts)
+    ]
+    whole = concatenate(numbered)
+    return whole.select(np.sort(choose_episodes(task, whole.returns, whole.episode_costs, config.episodes)))
+
+
+def choose_episodes(
+    task: Task, returns: NDArray[np.float64], costs: NDArray[np.float64], count: int
+) -> NDArray[np.int64]:
+    """At most `count` episodes inside the envelope, spread over the reward-cost plane.
+
+    Cost bands bounded by the thresholds have fixed shares (COST_SHARES); within a band, bins of the reward
+    take turns.
+
+    Args:
+        task: the task, for the envelope.
+        returns: [E] episode returns.
+        costs: [E] episode costs.
+        count: episodes wanted.
+    """
+    reward = task.normalized_reward(returns)
+    inside = np.flatnonzero((costs <= task.cost_max) & (reward <= REWARD_MARGIN))
+    band = np.searchsorted(task.thresholds, costs[inside], side="left")
+    reward_bin = np.floor(reward[inside] / REWARD_BIN).astype(np.int64)
+    turn = _rank_within(band * 10_000 + reward_bin, np.arange(len(inside)))
+    place = _rank_within(band, turn) / np.array(COST_SHARES)[band]
+    return inside[np.argsort(place, kind="stable")[:count]]
+
+
+def _rank_within(group: NDArray[np.int64], key: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each element [E] among those of its group, ordered by key."""
+    order = np.lexsort((key, group))
+    ordered = group[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    ranks = np.empty(len(group), dtype=np.int64)
+    ranks[order] = np.arange(len(group)) - first
+    return ranks

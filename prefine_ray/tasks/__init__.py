@@ -1,0 +1,1 @@
+"""The tasks: sizes, score constants and cost thresholds."""

@@ -1,0 +1,119 @@
+"""The benchmark tasks: sizes, score constants and cost thresholds.
+
+Constants are those of DSRL (Liu et al., "Datasets and Benchmarks for Offline Safe Reinforcement
+Learning", arXiv 2306.09303); thresholds follow OSRL: 10, 20, 40 (Bullet-Safety-Gym) and 20, 40, 80
+(Safety-Gymnasium).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefine_ray.core.errors import PrefineError
+
+Suite = Literal["bullet", "safety-gymnasium"]
+FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
+
+BULLET_THRESHOLDS = (10.0, 20.0, 40.0)
+SAFETY_GYMNASIUM_THRESHOLDS = (20.0, 40.0, 80.0)
+
+
+class UnknownTaskError(PrefineError, ValueError):
+    """The task name is none of ours; the message lists the names and the nearest one."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task and the constants that its scores are normalised with.
+
+    Returns and costs are undiscounted sums over one episode.
+    """
+
+    name: str
+    suite: Suite
+    obs_dim: int
+    act_dim: int
+    horizon: int  # steps after which an episode is truncated
+    reward_min: float  # normalisation of the return, from DSRL
+    reward_max: float
+    cost_max: float  # the largest episode cost of the DSRL data set
+    dsrl_file: str
+    velocity_threshold: float | None = None  # m/s; a step above it costs 1
+    in_benchmark: bool = True  # False: an extra beside the ten
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The three cost thresholds (limits on the episode cost), from strict to lax."""
+        return BULLET_THRESHOLDS if self.suite == "bullet" else SAFETY_GYMNASIUM_THRESHOLDS
+
+    @property
+    def middle_threshold(self) -> float:
+        """The threshold used where only one is asked for."""
+        return self.thresholds[1]
+
+    def normalized_reward(self, episode_return: FloatOrArray) -> FloatOrArray:
+        """(R - R_min) / (R_max - R_min), the DSRL score."""
+        return (episode_return - self.reward_min) / (self.reward_max - self.reward_min)
+
+
+def _bullet(name: str, dims: tuple[int, int, int], reward: tuple[float, float], cost: float, size: int) -> Task:
+    file = f"Safety{name}-v0-{cost:g}-{size}.hdf5"
+    return Task(name, "bullet", *dims, *reward, cost, file)
+
+
+def _velocity(
+    name: str,
+    dims: tuple[int, int],
+    reward: tuple[float, float],
+    cost: float,
+    size: int,
+    limit: float,
+    in_benchmark: bool = True,
+) -> Task:
+    file = f"Safety{name}Gymnasium-v1-{cost:g}-{size}.hdf5"
+    return Task(name, "safety-gymnasium", *dims, 1000, *reward, cost, file, limit, in_benchmark)
+
+
+def _goal(name: str, reward: tuple[float, float], cost: float, size: int, in_benchmark: bool = True) -> Task:
+    file = f"Safety{name}Gymnasium-v0-{cost:g}-{size}.hdf5"
+    return Task(name, "safety-gymnasium", 72, 2, 1000, *reward, cost, file, None, in_benchmark)
+
+
+_ALL = (
+    _bullet("CarRun", (7, 2, 200), (204.28726196289062, 574.6533203125), 40.0, 651),
+    _bullet("BallRun", (7, 2, 100), (26.339754104614258, 1327.445556640625), 80.0, 940),
+    _bullet("DroneRun", (17, 4, 200), (10.557029724121094, 682.8330078125), 140.0, 1990),
+    _bullet("BallCircle", (8, 2, 200), (0.38312244415283203, 881.46337890625), 80.0, 886),
+    _bullet("CarCircle", (8, 2, 300), (3.484419822692871, 534.3060913085938), 100.0, 1450),
+    _velocity("AntVelocity", (27, 8), (6.1519012451171875, 2976.276611328125), 250.0, 2249, 2.6222),
+    _velocity("HalfCheetahVelocity", (17, 6), (5.7509765625, 2806.93310546875), 250.0, 2495, 3.2096),
+    _velocity("HopperVelocity", (11, 3), (37.05154800415039, 1911.396728515625), 250.0, 2240, 0.7402),
+    _velocity("SwimmerVelocity", (8, 2), (0.07114458084106445, 238.95831298828125), 200.0, 1686, 0.2282),
+    _goal("CarGoal1", (0.012232819540852091, 39.907809198384705), 120.0, 1671),
+    _goal("CarGoal2", (0.001032874531954775, 28.902897990056502), 200.0, 4105, in_benchmark=False),
+    _velocity("Walker2dVelocity", (17, 6), (18.668498992919922, 3418.223876953125), 300.0, 2729, 2.3415, False),
+)
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+ALIASES = {"CarGoal": "CarGoal1"}
+BENCHMARK: tuple[str, ...] = tuple(task.name for task in _ALL if task.in_benchmark)
+
+
+def get_task(name: str | Task) -> Task:
+    """The task of this name (or alias).
+
+    Raises:
+        UnknownTaskError: no task has this name.
+    """
+    if isinstance(name, Task):
+        return name
+    task = TASKS.get(ALIASES.get(name, name))
+    if task is None:
+        near = difflib.get_close_matches(name, [*TASKS, *ALIASES], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownTaskError(f"unknown task {name!r}.{hint} Known tasks: {', '.join(TASKS)}.")
+    return task

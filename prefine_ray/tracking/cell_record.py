@@ -1,0 +1,156 @@
+"""One cell's rows read back from its part of a results folder, and what a tracking system shows of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from prefine_ray.experiment.cells import IDENTITY
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
+from prefine_ray.tasks.spec import get_task
+
+_NOT_METRICS = {*IDENTITY, "status", "error", "steps", "step"}
+
+
+@dataclass(frozen=True)
+class CellRows:
+    """The rows of one cell; `curves` and `episodes` are empty where it has none."""
+
+    trial: dict[str, Any]
+    curves: pd.DataFrame
+    episodes: pd.DataFrame
+    ended_ms: int  # when it was written, in milliseconds of Unix time
+
+    @property
+    def failed(self) -> bool:
+        """Whether the cell ended without a result."""
+        return self.trial["status"] != "finished"
+
+    @property
+    def digest(self) -> str:
+        """Tells a cell that ran again from its earlier outcome."""
+        return text_digest(json.dumps(self.trial, default=str, sort_keys=True))
+
+    @property
+    def duration_ms(self) -> int:
+        """The cell's share of its pack's wall-clock time."""
+        seconds = self.trial.get("wall_s", 0.0)
+        return 0 if pd.isna(seconds) else int(1000 * seconds)
+
+    @property
+    def label(self) -> str:
+        """For people; unique within a sweep."""
+        task, method, seed = (self.trial[key] for key in ("task", "method", "seed"))
+        if method == "base":
+            return f"{task} base seed {seed}"
+        weight = "" if pd.isna(self.trial["weight"]) else f" w={self.trial['weight']:g}"
+        size, noise = (self.trial.get(name) or 0 for name in ("num_preferred", "label_noise"))
+        threshold = "" if pd.isna(self.trial["threshold"]) else f"{self.trial['threshold']:g}"
+        known = (
+            method,
+            self.trial["preferred"],
+            f"N_p={size}" * (size > 0),
+            f"noise={noise:g}" * (noise > 0),
+            threshold,
+        )
+        return f"{task}{weight} seed {seed} ({', '.join(part for part in known if part)})"
+
+    def params(self) -> dict[str, str]:
+        """The identity columns and the number of steps, without those that do not apply."""
+        values = {key: self.trial.get(key) for key in (*IDENTITY, "steps")}
+        return {
+            key: f"{value:.12g}" if isinstance(value, float) else str(value)
+            for key, value in values.items()
+            if not pd.isna(value) and value != ""
+        }
+
+    def metrics(self) -> dict[tuple[str, int], float]:
+        """Finite values by (name, step): learning curves, the last training metrics, evaluation means."""
+        values: dict[tuple[str, int], Any] = {}
+        for row in self.curves.to_dict("records"):
+            values |= {(str(key), row["step"]): value for key, value in row.items() if key not in _NOT_METRICS}
+        steps = self.trial.get("steps", 0)
+        last = 0 if pd.isna(steps) else int(steps)
+        final = {key: value for key, value in self.trial.items() if key not in _NOT_METRICS}
+        values |= {(key, last): value for key, value in {**final, **self.evaluation()}.items()}
+        return {
+            (key, int(step)): float(value)
+            for (key, step), value in values.items()
+            if isinstance(value, int | float) and np.isfinite(value)
+        }
+
+    def evaluation(self) -> dict[str, float]:
+        """Means over the evaluation episodes, named as by `prefine evaluate`.
+
+        A policy without a threshold of its own (base, BC-All) has scores at each of the task's, as
+        "violation_rate_20".
+        """
+
+        rows = self.episodes
+        if not rows.empty:
+            rows = rows[rows["stage"] == ("base" if self.trial["method"] == "base" else "finetuned")]
+        if rows.empty:
+            return {}
+        task = get_task(self.trial["task"])
+        returns, costs = (rows[name].to_numpy(np.float64) for name in ("return", "cost"))
+        falls = rows["terminated"].to_numpy(np.bool_)
+        means = {
+            "episodes": float(len(rows)),
+            "mean_return": returns.mean(),
+            "mean_cost": costs.mean(),
+            "normalized_reward": task.normalized_reward(returns).mean(),
+        }
+        own = self.trial["threshold"]
+        at = {f"_{t:g}": t for t in task.thresholds} if pd.isna(own) else {"": own}
+        for suffix, threshold in at.items():
+            means[f"normalized_cost{suffix}"] = normalized_cost(costs, threshold).mean()
+            means[f"violation_rate{suffix}"] = is_violation(costs, threshold).mean()
+            means[f"catastrophe_rate{suffix}"] = is_catastrophe(costs, falls, threshold).mean()
+        return {key: float(value) for key, value in means.items()}
+
+
+def part_versions(results: ResultsDir) -> dict[str, str]:
+    """The finished packs by name, with a text that changes when a part is written again."""
+    paths = sorted((results.root / "parts" / "trials").glob("[!.]*.parquet"))
+    return {path.stem: f"{path.stat().st_mtime_ns}-{path.stat().st_size}" for path in paths}
+
+
+def read_part(results: ResultsDir, name: str) -> dict[str, CellRows]:
+    """The cells of one part by name; reads this part only, whatever the size of the sweep."""
+    curves, episodes = (_rows_by_cell(results, kind, name) for kind in ("curves", "episodes"))
+    path = _trials_path(results, name)
+    ended_ms = int(1000 * path.stat().st_mtime)
+    nothing = pd.DataFrame()
+    cells = {}
+    for row in pd.read_parquet(path).to_dict("records"):
+        cell = str(row["cell"])
+        trial = {str(key): value for key, value in row.items()}
+        cells[cell] = CellRows(trial, curves.get(cell, nothing), episodes.get(cell, nothing), ended_ms)
+    return cells
+
+
+def count_cells(results: ResultsDir, name: str) -> int:
+    """The number of cells of one part."""
+    return pq.read_metadata(_trials_path(results, name)).num_rows
+
+
+def text_digest(text: str) -> str:
+    """A short hash."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _trials_path(results: ResultsDir, name: str) -> Path:
+    return results.root / "parts" / "trials" / f"{name}.parquet"
+
+
+def _rows_by_cell(results: ResultsDir, kind: str, name: str) -> dict[str, pd.DataFrame]:
+    path = results.root / "parts" / kind / f"{name}.parquet"
+    return {str(cell): rows for cell, rows in pd.read_parquet(path).groupby("cell")} if path.exists() else {}

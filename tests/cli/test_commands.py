@@ -1,0 +1,26 @@
+import shlex
+from pathlib import Path
+
+import pytest
+
+from prefine_ray.cli.commands import resume_command
+from prefine_ray.cli.parser import build_parser
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep", "a.yaml", "--tasks", "BallRun", "CarRun", "--set", "finetune.steps=5", "seeds=[1, 2]"],
+        ["search", "a.yaml", "--task", "BallRun", "--trials", "3", "--set", "name='it is'"],
+        ["sweep", "a b.yaml", "--data-dir", "my data", "--address", "auto", "--actors", "3"],
+    ],
+    ids=["sweep", "search", "cluster"],
+)
+def test_the_command_that_goes_on_asks_for_the_same_run(words):
+    options = build_parser().parse_args(words)
+    program, *again = shlex.split(resume_command(words[0], options, Path("results/a b")))
+    assert program == "prefine"
+    resumed = build_parser().parse_args(again)
+    assert (resumed.resume, resumed.results) == (True, Path("results/a b"))
+    for name in ("config", "data_dir", "address", "actors", "set", "tasks", "task", "trials"):
+        assert getattr(resumed, name, None) == getattr(options, name, None)

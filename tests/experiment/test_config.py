@@ -1,0 +1,199 @@
+from pathlib import Path
+
+import pytest
+
+from prefine_ray.experiment.config import (
+    ConfigError,
+    SweepConfig,
+    dump_config,
+    load_config,
+    parse_assignments,
+    parse_config,
+)
+from prefine_ray.tasks.spec import BENCHMARK
+
+SWEEPS = Path(__file__).parents[2] / "tune_configs"
+SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("name: a\nfinetune: {beat: 1}", ["finetune.beat: unknown key", "Did you mean 'beta'", "batch_size"]),
+        ("name: a\nweigths: [1]", ["weigths: unknown key", "Did you mean 'weights'"]),
+        ("name: a\nfinetune: {steps: many}", ["finetune.steps", "integer", "'many'"]),
+        ("name: a\nfinetune: {steps: 0}", ["finetune.steps", "greater than 0"]),
+        ("name: a\nfinetune: 5", ["finetune", "(got 5)"]),
+        ("name: a\nweights: [-1]", ["weights", "at least 0"]),
+        ("name: a\nweights: [.nan]", ["weights", "finite"]),
+        ("name: a\nseeds: 0", ["seeds must not be empty"]),
+        ("name: a\nseeds: [1000, 1]\ntuning_seeds: 2", ["tuning_seeds: [1000] are among the reported seeds"]),
+        ("name: a\npreferred: [labels]", ["preferences.labels"]),
+        ("name: a\ntasks: [BalRun]", ["tasks", "unknown task 'BalRun'", "Did you mean 'BallRun'"]),
+        ("name: a/b", ["name", "pattern"]),
+        ("tasks: [BallRun]", ["name", "required"]),
+        ("name: [", ["not valid YAML"]),
+        ("- 1", ["mapping of keys to values, not list"]),
+        ("", ["mapping of keys to values, not NoneType"]),
+        ("name: a\ntrac: {alhpa: 1}", ["trac.alhpa: unknown key", "Did you mean 'alpha'"]),
+        ("name: a\ncpl: {steps: 100}", ["cpl", "bc_steps (200000) must be below steps (100)"]),
+        ("name: a\ntrac: {batch_size: 7}", ["trac.batch_size", "multiple of 2"]),
+        ("name: a\nmethods: [bc]", ["methods.0", "'bc_all'", "'trac'"]),
+        ("name: a\nmethods: []", ["methods must not be empty"]),
+        ("name: a\npreferences: {num_preferred: []}", ["preferences.num_preferred", "must not be empty"]),
+        ("name: a\npreferences: {num_preferred: [5, 0]}", ["preferences.num_preferred.1", "greater than 0"]),
+        ("name: a\npreferences: {label_noise: 2}", ["preferences.label_noise", "less than or equal to 1"]),
+        ("name: a\ntask_settings: {BalRun: {}}", ["task_settings", "unknown task 'BalRun'"]),
+        ("name: a\ntask_settings: {BallRun: {fine: {}}}", ["task_settings.BallRun.fine", "'finetune'"]),
+        (
+            "name: a\ntask_settings: {CarGoal: {finetune: {kep: 1}}}",
+            ["task_settings.CarGoal1.finetune.kep: unknown key", "Did you mean 'keep'"],
+        ),
+        (
+            "name: a\ntask_settings: {BallRun: {preferences: {margin: 3}}}",
+            ["task_settings.BallRun.preferences.margin", "less than or equal to 1 (got 3)"],
+        ),
+        ("name: a\ntask_settings: {BallRun: {finetune: 3}}", ["task_settings.BallRun.finetune", "dictionary", "got 3"]),
+        ("name: a\ntask_settings: {CarRun: {thresholds: low}}", ["task_settings.CarRun.thresholds", "'middle'"]),
+        (
+            "name: a\nfinetune: {counterfactuals: actors, checkpoint_every: 70}",
+            ["finetune", "checkpoint_every must be a multiple of refresh_every"],
+        ),
+    ],
+)
+def test_errors_name_file_key_and_remedy(text, parts):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "my.yaml")
+    message = str(caught.value)
+    assert message.startswith("my.yaml: ")
+    assert [part for part in parts if part not in message] == []
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_forms_that_mean_the_same():
+    config = parse_config("{name: a, tasks: [CarGoal, CarGoal1, BallRun], seeds: 3, weights: [5, 1]}", "x")
+    assert config.tasks == ("CarGoal1", "BallRun")
+    assert config.seeds == (0, 1, 2)
+    assert config.weights == (0.0, 1.0, 5.0)
+    assert parse_config("{name: a, tasks: benchmark}", "x").tasks == BENCHMARK
+
+
+def test_one_or_several_numbers_of_preferred_and_label_noises():
+    one = parse_config("{name: a, preferences: {num_preferred: 5, label_noise: 0.2}}", "x").preferences
+    several = parse_config("{name: a, preferences: {num_preferred: [5, 20, 5]}}", "x").preferences
+    assert (one.num_preferred, one.label_noise) == ((5,), (0.2,))
+    assert (several.num_preferred, several.label_noise) == ((5, 20), (0.0,))
+
+
+def test_every_method_has_its_settings():
+    config = SweepConfig(name="a", bc={"steps": 1}, cpl={"bc_steps": 2}, trac={"bc_steps": 3}, finetune={"steps": 4})
+    assert config.settings("prefine") is config.finetune
+    assert config.settings("bc_all") is config.settings("bc_safe") is config.bc
+    assert (config.settings("cpl"), config.settings("trac")) == (config.cpl, config.trac)
+
+
+def test_thresholds():
+    middle, every, listed = (SweepConfig(name="a", thresholds=t) for t in ("middle", "all", (7,)))
+    assert middle.task_thresholds("BallRun") == (20.0,)
+    assert every.task_thresholds("HalfCheetahVelocity") == (20.0, 40.0, 80.0)
+    assert listed.task_thresholds("BallRun") == (7.0,)
+
+
+def test_overrides_replace_keys():
+    assert parse_config("{name: a, seeds: 3}", "x", {"seeds": [9]}).seeds == (9,)
+
+
+def test_overrides_reach_into_sections():
+    text = "{name: a, finetune: {steps: 9, beta: 0.3}, data: null}"
+    pairs = ["finetune.steps=7", "data.episodes=50", "seeds=[4, 5]", "task_settings.CarRun.finetune.keep=0.5"]
+    config = parse_config(text, "x", parse_assignments(pairs))
+    assert (config.finetune.steps, config.finetune.beta, config.data.episodes, config.seeds) == (7, 0.3, 50, (4, 5))
+    assert config.for_task("CarRun").finetune.keep == 0.5
+
+
+@pytest.mark.parametrize(
+    ("pair", "expected"),
+    [
+        ("finetune.steps", ["--set finetune.steps", "KEY=VALUE"]),
+        ("=3", ["--set =3", "KEY=VALUE"]),
+        ("seeds=[1", ["--set seeds=[1", "not valid YAML"]),
+        ("finetune.stps=3", ["x: finetune.stps: unknown key", "Did you mean 'steps'"]),
+        ("seeds.first=3", ["x: seeds.first: seeds is not a section but 3"]),
+        ("finetune.steps=many", ["x: finetune.steps", "got 'many'"]),
+    ],
+)
+def test_wrong_overrides_are_named(pair, expected):
+    with pytest.raises(ConfigError) as error:
+        parse_config("{name: a, seeds: 3}", "x", parse_assignments([pair]))
+    assert all(part in str(error.value) for part in expected), str(error.value)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_files_load_and_come_back_from_their_dump(path):
+    config = load_config(path)
+    assert parse_config(dump_config(config), "dump") == config
+
+
+def test_there_are_shipped_files():
+    assert SHIPPED
+
+
+def test_what_trajectories_are_kept_by_may_depend_on_the_kind():
+    def by(value: object) -> list[str]:
+        settings = SweepConfig(name="t", finetune={"keep_by": value}).finetune
+        return [settings.kept_by(kind) for kind in ("best", "random")]
+
+    assert by("both") == ["both", "both"]
+    assert by({"random": "both"}) == ["base", "both"]
+    with pytest.raises(ValueError, match="keep_by"):
+        by("reward")
+
+
+def test_more_weight_narrows_what_is_kept():
+    settings = SweepConfig(name="t", finetune={"narrow": {"best": 0.5}}).finetune
+    assert [settings.share_narrowed("best", weight) for weight in (0.0, 3.0, 24.0)] == [1.0, 0.5, 0.2]
+    assert settings.share_narrowed("random", 24.0) == 1.0
+
+
+def test_the_margin_may_depend_on_the_kind():
+    preferences = SweepConfig(name="t", preferences={"margin": {"random": 0.5}}).preferences
+    assert [preferences.margin_of(kind) for kind in ("best", "random")] == [1.0, 0.5]
+
+
+def test_the_share_that_is_kept_may_depend_on_the_kind():
+    def kept(keep: object) -> list[float]:
+        settings = SweepConfig(name="t", finetune={"keep": keep}).finetune
+        return [settings.share_kept(kind) for kind in ("best", "random", "labels")]
+
+    assert kept(0.5) == [0.5, 0.5, 0.5]
+    assert kept(1) == [1.0, 1.0, 1.0]
+    assert kept({"random": 0.3}) == [1.0, 0.3, 1.0]
+    for wrong in (0, 1.5, {"random": 0}, {"worst": 0.5}):
+        with pytest.raises(ValueError, match="keep"):
+            kept(wrong)
+
+
+def test_a_task_has_its_own_thresholds():
+    config = SweepConfig(name="a", thresholds="all", task_settings={"CarRun": {"thresholds": [10, 20]}})
+    assert config.for_task("CarRun").task_thresholds("CarRun") == (10.0, 20.0)
+    assert config.for_task("BallRun").task_thresholds("BallRun") == (10.0, 20.0, 40.0)
+
+
+def test_a_task_has_its_own_settings():
+    text = "{name: a, finetune: {steps: 9, keep: 0.5}, task_settings: {CarGoal: {finetune: {keep: 0.4}}}}"
+    config = parse_config(text, "x")
+    own = config.for_task("CarGoal1")
+    assert (own.finetune.keep, own.finetune.steps) == (0.4, 9)
+    assert own == parse_config("{name: a, finetune: {steps: 9, keep: 0.4}}", "x")
+    assert config.for_task("BallRun").finetune == config.finetune
+    assert parse_config(dump_config(config), "x") == config
+
+
+def test_one_task_alone_may_need_counterfactual_actors():
+    own = "task_settings: {BallRun: {finetune: {counterfactuals: actors}}}"
+    assert parse_config(f"{{name: a, tasks: [BallRun, CarRun], {own}}}", "x").needs_counterfactual_actors
+    assert not parse_config(f"{{name: a, tasks: [CarRun], {own}}}", "x").needs_counterfactual_actors

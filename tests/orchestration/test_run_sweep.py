@@ -1,0 +1,195 @@
+"""The whole pipeline in miniature, on real Ray, real simulators and a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from prefine_ray.orchestration.run_sweep import evaluation_parts
+from prefine_ray.policies.files import load_policy
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.tracking.tracker import tracking_uri
+
+CONFIG = {
+    "name": "mini",
+    "tasks": ["BallRun", "HopperVelocity"],  # one of each simulator
+    "methods": ["prefine", "bc_all", "trac"],  # one that trains in two phases, one without a threshold
+    "weights": [0, 5],
+    "seeds": 2,
+    "tuning_seeds": 1,
+    "data": {"episodes": 60},
+    "preferences": {"num_preferred": 10, "num_dispreferred": 5},
+    "finetune": {"steps": 20, "batch_size": 32, "log_every": 5, "checkpoint_every": 10},
+    "bc": {"steps": 20, "hidden": [32], "checkpoint_every": 10},
+    "trac": {"steps": 20, "bc_steps": 15, "batch_size": 8, "segment": 8, "hidden": [32], "checkpoint_every": 10},
+    "evaluation": {"episodes": 3},
+    "task_settings": {"HopperVelocity": {"data": {"episodes": 50}, "finetune": {"beta": 0.2}}},
+}
+CELLS = 2 * 2 + 2 * (2 * (2 + 1) + 2 + 2)  # base cells; those of prefine, bc_all and trac
+
+
+def start(folder: Path, config: dict, *options: str) -> subprocess.Popen:
+    """A sweep in a process of its own, as a user starts it: with relative paths."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "prefine_ray", "sweep", "config.yaml"]
+    command += ["--results", "results", "--data-dir", str(Path("..") / "data"), *options]
+    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=environment, **output)
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == status, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished sweep: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("sweeps") / "one"
+    folder.mkdir()
+    return folder, finish(start(folder, CONFIG, "--actors", "2"))
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "results" / "episodes.parquet")
+
+
+@pytest.mark.parametrize(
+    ("cells", "episodes", "actors", "sizes"),
+    [
+        (20, 5, 2, [10, 10]),  # one part for each actor
+        (56, 20, 2, [4] * 14),  # 64 copies hold 3.2 policies
+        (1, 20, 4, [1]),
+        (3, 100, 1, [1, 1, 1]),  # never less than one policy
+    ],
+)
+def test_cells_are_evaluated_in_parts_that_fill_the_copies_and_the_actors(cells, episodes, actors, sizes):
+    parts = evaluation_parts(cells, episodes, 64, actors)
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [index for part in parts for index in range(cells)[part]] == list(range(cells))
+
+
+def test_sweep_leaves_rows_policies_tables_and_plots(finished):
+    folder, output = finished
+    results = folder / "results"
+    episodes = rows(folder)
+    assert len(episodes) == CELLS * 3
+    assert set(episodes["task"]) == {"BallRun", "HopperVelocity"}
+    trials = pd.read_parquet(results / "trials.parquet")
+    assert len(trials) == CELLS
+    assert set(trials["status"]) == {"finished"}
+    assert len(list((results / "policies").glob("*.safetensors"))) == 20
+    table = (results / "tables" / "summary.md").read_text()
+    assert "BallRun" in table
+    assert "HopperVelocity" in table
+    assert "TraC" in table
+    assert "picked on tuning seeds" in table
+    assert list((results / "plots").glob("*.png"))
+    assert (results / "report.html").stat().st_size > 10_000
+    assert "rollout actors" in output  # the computed resources are printed
+
+
+def test_a_task_is_trained_with_its_own_settings(finished):
+    folder, _ = finished
+    betas = set()
+    for path in (folder / "results" / "policies").glob("*.safetensors"):
+        made_by = load_policy(path).header.made_by
+        if made_by["method"] == "prefine":
+            betas.add((made_by["task"], made_by["settings"]["beta"]))
+    assert betas == {("BallRun", 0.1), ("HopperVelocity", 0.2)}
+    collected = sorted(path.name.rpartition("-")[0] for path in (folder.parent / "data").glob("*.hdf5"))
+    assert collected == ["BallRun-60", "HopperVelocity-50"]
+
+
+def test_sweep_is_in_mlflow(finished):
+    results = ResultsDir(finished[0] / "results")
+    client = MlflowClient(tracking_uri(results))
+    experiment = client.get_experiment_by_name("prefine")
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(runs) - len(children) == 1
+    assert len(children) == CELLS
+
+
+def test_second_run_does_no_work_twice(finished):
+    folder, _ = finished
+    parts = {path: path.stat().st_mtime_ns for path in (folder / "results" / "parts").rglob("*.parquet")}
+    finish(start(folder, CONFIG))
+    assert parts == {path: path.stat().st_mtime_ns for path in (folder / "results" / "parts").rglob("*.parquet")}
+
+
+def test_number_of_actors_does_not_change_the_rows(finished, tmp_path):
+    """Data, counterfactuals and evaluation are done by one actor here, by two there."""
+    other = tmp_path / "two"
+    other.mkdir()
+    finish(start(other, {**CONFIG, "tasks": ["BallRun"]}, "--actors", "1"))
+    expected = rows(finished[0]).query("task == 'BallRun'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows(other), expected)
+
+
+def test_interrupted_sweep_resumes_to_the_same_rows(finished, tmp_path):
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    (folder.parent / "data").symlink_to(finished[0].parent / "data")
+    process = start(folder, CONFIG)
+    while process.poll() is None and not (folder / "results" / "ray" / "train").is_dir():
+        time.sleep(0.2)  # until a fit has begun
+    process.send_signal(signal.SIGINT)
+    output = finish(process, status=130)
+    assert "--resume" in output
+    finish(start(folder, CONFIG, "--resume"))
+    pd.testing.assert_frame_equal(rows(folder), rows(finished[0]))
+
+
+def test_evaluate_gives_the_rows_of_a_cell_again(finished):
+    folder, _ = finished
+    cell = rows(folder).query("task == 'BallRun' and stage == 'finetuned' and seed == 1").iloc[0]["cell"]
+    recorded = rows(folder).query("cell == @cell")
+    policy = folder / "results" / "policies" / f"{cell}.safetensors"
+    command = [sys.executable, "-m", "prefine_ray", "evaluate", "--task", "BallRun", "--policy", str(policy)]
+    command += ["--episodes", "3", "--seed", "1", "--json"]
+    scores = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert scores["returns"] == pytest.approx(recorded["return"].tolist())
+    assert scores["costs"] == recorded["cost"].tolist()
+
+
+@pytest.mark.parametrize("mode", ["actors", "closed_loop"])
+def test_counterfactual_actors_in_a_sweep(finished, tmp_path, mode):
+    folder = tmp_path / mode
+    folder.mkdir()
+    (folder.parent / "data").symlink_to(finished[0].parent / "data")
+    finetune = {**CONFIG["finetune"], "counterfactuals": mode, "refresh_every": 10, "window_episodes": 3}
+    finish(start(folder, {**CONFIG, "methods": ["prefine"], "tasks": ["BallRun"], "seeds": 1, "finetune": finetune}))
+    curves = pd.read_parquet(folder / "results" / "curves.parquet")
+    assert set(curves["staleness"]) == {0.0, 5.0, 10.0, 15.0, 19.0}
+    assert rows(folder).query("stage == 'finetuned'")["return"].notna().all()
+
+
+def test_bad_inputs_are_one_clear_error(tmp_path):
+    cases = {
+        "finetune": ({"finetune": {"betta": 1}}, "Did you mean 'beta'?"),
+        "task": ({"tasks": ["BalRun"]}, "Did you mean 'BallRun'?"),
+        "base": ({"base": "nowhere.safetensors"}, "no such policy file"),
+        "preferences": (
+            {"tasks": ["BallRun"], "preferences": {"num_preferred": [10, 61]}},
+            "BallRun, threshold 20: 61 safe trajectories",
+        ),
+    }
+    for name, (change, message) in cases.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        output = finish(start(folder, {**CONFIG, **change}), status=2)
+        assert message in output
+        assert "Traceback" not in output

@@ -1,0 +1,130 @@
+import subprocess
+
+import pandas as pd
+import pytest
+
+from prefine_ray.results.folder import FolderInUseError, ResultsDir, StorageError
+
+
+def rows(*cells: str, status: str = "finished") -> dict[str, pd.DataFrame]:
+    """Rows of a pack; a cell is named by its seed, as "c2"."""
+    common = [
+        {
+            "cell": cell,
+            "method": "prefine",
+            "task": "BallRun",
+            "preferred": "best",
+            "threshold": 20.0,
+            "weight": 1.0,
+            "seed": int(cell[1:]),
+        }
+        for cell in cells
+    ]
+    return {
+        "trials": pd.DataFrame([{**row, "status": status} for row in common]),
+        "episodes": pd.DataFrame([{**row, "stage": "finetuned", "episode": e} for row in common for e in (1, 0)]),
+        "curves": pd.DataFrame([{**row, "step": 0} for row in common]),
+    }
+
+
+def test_parts_without_a_trials_file_are_invisible(tmp_path):
+    results = ResultsDir(tmp_path)
+    results.write_part("cut", {kind: frame for kind, frame in rows("c1").items() if kind != "trials"})
+    assert results.read("episodes").empty
+    results.write_part("whole", rows("c2"))
+    assert results.read("episodes")["cell"].unique().tolist() == ["c2"]
+    assert results.finished_cells() == {"c2"}
+    results.write_part("cut", rows("c1"))
+    assert results.finished_cells() == {"c1", "c2"}
+    assert len(results.read("episodes")) == 4
+
+
+def test_merge_keeps_the_cells_asked_for_in_a_fixed_order(tmp_path):
+    first, second = ResultsDir(tmp_path / "1"), ResultsDir(tmp_path / "2")
+    first.write_part("a", rows("c3", "c1"))
+    first.write_part("b", rows("c2"))
+    second.write_part("z", rows("c1"))
+    second.write_part("y", rows("c2", "c3"))
+    for results in (first, second):
+        results.merge({"c3", "c1"})
+    for kind in ("episodes", "trials", "curves"):
+        one, two = (pd.read_parquet(results.root / f"{kind}.parquet") for results in (first, second))
+        pd.testing.assert_frame_equal(one, two)
+        assert one["cell"].unique().tolist() == ["c1", "c3"]
+    assert pd.read_parquet(first.root / "episodes.parquet")["episode"].tolist() == [0, 1, 0, 1]
+
+
+def test_a_cell_that_two_packs_hold_counts_once(tmp_path):
+    results = ResultsDir(tmp_path)
+    results.write_part("a", rows("c1"))
+    results.write_part("b", rows("c1", "c2"))
+    assert results.read("trials")["cell"].tolist() == ["c1", "c2"]
+
+
+def test_failed_cells_are_forgotten(tmp_path):
+    results = ResultsDir(tmp_path)
+    results.write_part("good", rows("c1"))
+    results.write_part("bad", rows("c2", "c3", status="failed"))
+    assert results.finished_cells() == {"c1", "c2", "c3"}
+    assert results.forget_failed() == 2
+    assert results.finished_cells() == {"c1"}
+    assert results.forget_failed() == 0
+
+
+def test_a_failed_write_leaves_the_old_part_and_no_temporary(tmp_path):
+    results = ResultsDir(tmp_path)
+    results.write_part("a", rows("c1"))
+    broken = rows("c1", "c2")
+    broken["trials"]["error"] = [object(), object()]  # not writable as parquet
+    with pytest.raises(Exception, match="object"):
+        results.write_part("a", broken)
+    assert results.finished_cells() == {"c1"}
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["a.parquet"] * 3
+
+
+def test_an_empty_folder_has_no_rows(tmp_path):
+    results = ResultsDir(tmp_path)
+    assert results.read("trials").empty
+    assert results.finished_cells() == set()
+    results.merge({"c1"})
+    assert not (tmp_path / "trials.parquet").exists()
+
+
+def test_two_sweeps_do_not_share_a_folder(tmp_path):
+    first, second = ResultsDir(tmp_path), ResultsDir(tmp_path)
+    with first.lock(), pytest.raises(FolderInUseError, match="another sweep works in this folder"), second.lock():
+        pass
+    with ResultsDir(tmp_path).lock():
+        pass
+
+
+def test_a_failure_keeps_its_log(tmp_path):
+    results = ResultsDir(tmp_path)
+    cells = rows("c1", "c2")["trials"].drop(columns="status").to_dict("records")
+    results.append_log("p", "lost, runs again")
+    results.write_failure("p", cells, "Traceback (most recent call last):\nValueError: too few\n")
+    trials = results.read("trials")
+    assert trials["cell"].tolist() == ["c1", "c2"]
+    assert set(trials["status"]) == {"failed"}
+    assert set(trials["error"]) == {"ValueError: too few"}
+    log = (tmp_path / trials["log"].iloc[0]).read_text()
+    assert log.index("lost, runs again") < log.index("Traceback")
+
+
+@pytest.mark.usefixtures("mounting")
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(tmp_path):
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)], check=True)
+    try:
+        results = ResultsDir(tmp_path)
+        results.write_part("a", rows("c1"))
+        with pytest.raises(OSError, match="No space left"):
+            (tmp_path / "filler").write_bytes(bytes(2**20))
+        with pytest.raises(StorageError, match="make room and start the same command again"):
+            results.write_part("b", rows("c2", "c3"))
+        assert results.finished_cells() == {"c1"}
+        (tmp_path / "filler").unlink()
+        results.write_part("b", rows("c2", "c3"))
+        assert results.finished_cells() == {"c1", "c2", "c3"}
+        assert not list(tmp_path.rglob("parts/**/.*"))
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
