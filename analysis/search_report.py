@@ -20,7 +20,7 @@ from prefine_ray.analysis.rows import METRICS, ResultsError, run_table
 from prefine_ray.analysis.statistics import BOOTSTRAP_SEED, bootstrap_interval, mean
 from prefine_ray.analysis.summary import choose_weight
 from prefine_ray.core.files import write_text
-from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig
+from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, searched_value, with_values
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.cell_record import part_versions
 
@@ -156,19 +156,16 @@ def best_line(trials: pd.DataFrame) -> str:
 def best_snippet(trials: pd.DataFrame, config: SearchConfig) -> str:
     """YAML of the chosen trial's weight and `finetune` section, to paste into a sweep's configuration."""
     row = trials[trials["chosen"]].iloc[0]
-    finetune = config.finetune.model_dump(mode="json")
-    for key in config.search.space:
-        if key != WEIGHT:
-            kind = type(finetune[key])
-            finetune[key] = kind(row[key])
-    finetune["steps"] = int(row["steps"])
+    kinds = {key: type(searched_value(config, key)) for key in config.search.space if key != WEIGHT}
+    values = {key: kind(row[key]) for key, kind in kinds.items()} | {"steps": int(row["steps"])}
+    finetune = with_values(config, values).model_dump(mode="json")
     where = f"{config.tasks[0]}, cost threshold {_threshold(config):g}"
     head = f"# {config.name} on {where}, tuning episodes:\n# {best_line(trials)}\n"
     return head + yaml.safe_dump({"weights": [float(row[WEIGHT])], "finetune": finetune}, sort_keys=False)
 
 
 def _threshold(config: SearchConfig) -> float:
-    return config.task_thresholds(config.tasks[0])[0]
+    return config.axis_values("threshold", config.tasks[0])[0]
 
 
 # ---------------------------------------------------------------------- plots

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from prefine_ray.experiment.cells import TEST
-from prefine_ray.experiment.config import load_config
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import SweepState, read_state
 from prefine_ray.rollouts.scores import normalized_cost
@@ -28,14 +27,14 @@ def status_text(root: Path) -> str:
         ConfigError: the folder holds no sweep.
     """
     results = ResultsDir(root)
-    config = load_config(results.config_path)
+    name = results.saved_config().get("name")
     state, grid = read_state(root), results.read_grid()
     if grid.empty:
-        return "\n".join([f"{config.name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
+        return "\n".join([f"{name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
     trials = results.read("trials", set(grid["cell"]))
     counts = _counts(grid, trials, _running(root, state))
     sections = [
-        [f"{config.name} in {root}", driver_line(state), _pace(root, state, counts)],
+        [f"{name} in {root}", driver_line(state), _pace(root, state, counts)],
         [_table(counts)],
         _running_lines(state),
         _best_lines(results, grid),

@@ -21,9 +21,9 @@ import torch
 from prefine_ray.analysis.search_report import trial_table
 from prefine_ray.core.files import file_digest
 from prefine_ray.experiment.cells import TaskInputs
-from prefine_ray.experiment.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.experiment.search_config import SearchConfig, load_search_config
-from prefine_ray.experiment.search_trials import make_trial, rungs, stops
+from prefine_ray.experiment.search_trials import SearchTrial, make_trial, stops
 from prefine_ray.orchestration.run_search import RoundSearch, write_trial
 from prefine_ray.orchestration.training import TrainedPack
 from prefine_ray.policies.gaussian import GaussianPolicy
@@ -57,13 +57,12 @@ class LocalSearch:
             searcher.on_trial_complete(f"trial-{len(searcher.trials) - 1}", {})
         return self.spent
 
-    def _run_trial(self, number: int, values: dict, cutoffs: dict[str, float]) -> None:
-        trial = make_trial(self.config, values, {self.config.tasks[0]: self.inputs})
-        job = FineTuneJob(trial.pack, self.inputs, trial.config)
+    def _run_trial(self, number: int, trial: SearchTrial, cutoffs: dict[str, float], rungs: tuple[int, ...]) -> None:
+        job = TrainingJob(trial.pack, self.inputs)
         needed = {int(step): score for step, score in cutoffs.items()}
         started, evaluated = time.process_time(), self.spent.evaluation_s
         learner, recorder, seen = make_learner(job), CurveRecorder(trial.pack), pd.DataFrame()
-        for stop in (*rungs(self.config), trial.config.finetune.steps):
+        for stop in (*rungs, trial.pack.settings.steps):
             learner.train(stop, recorder)
             seen = pd.concat([seen, self._look(job, learner.policies(), stop)], ignore_index=True)
             if stops(seen, trial.pack, needed):
@@ -73,9 +72,9 @@ class LocalSearch:
         write_trial(self.results, number, trial, job, trained)
         self.spent.steps += learner.step
         self.spent.training_s += took
-        print(f"  trial {number}: {learner.step} steps, {took:.1f} CPU s, {values}", flush=True)
+        print(f"  trial {number}: {learner.step} steps, {took:.1f} CPU s, {trial.values}", flush=True)
 
-    def _look(self, job: FineTuneJob, policies: GaussianPolicy, step: int) -> pd.DataFrame:
+    def _look(self, job: TrainingJob, policies: GaussianPolicy, step: int) -> pd.DataFrame:
         started, rows = time.process_time(), []
         for index, cell in enumerate(job.pack.cells):
             seeds = evaluation_seeds(self.config.seed, cell.task, cell.seed, self.config.evaluation.episodes)

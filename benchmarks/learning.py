@@ -26,8 +26,8 @@ from benchmarks.plain_learner import PlainLearner
 from prefine_ray.core.seeding import torch_generator
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.prefine.learner import Learner
-from prefine_ray.methods.prefine.settings import FineTuneConfig
+from prefine_ray.methods.prefine.learner import PrefineLearner
+from prefine_ray.methods.prefine.settings import FineTuneAdvanced, FineTuneSettings
 from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
 from prefine_ray.rollouts.rollout import rollout
 from prefine_ray.simulators import VectorStepper
@@ -64,14 +64,14 @@ def start_policy(task: str, hidden: tuple[int, ...] = (256, 256)) -> GaussianPol
     return GaussianPolicy(Architecture(known.obs_dim, known.act_dim, hidden), 1, torch_generator(0, "start"))
 
 
-def make_learner(task: str, setting: Setting, seeds: Sequence[int], device: str = "cpu") -> Learner:
+def make_learner(task: str, setting: Setting, seeds: Sequence[int], device: str = "cpu") -> PrefineLearner:
     """Our learner with one member per seed."""
-    config = FineTuneConfig(steps=10**9, batch_size=setting.batch, segment=setting.segment)
+    config = FineTuneSettings(steps=10**9, batch_size=setting.batch, advanced=FineTuneAdvanced(segment=setting.segment))
     members = [Member(5.0, *SIDES, seed) for seed in seeds]
-    return Learner(start_policy(task), data(task), members, config, device)
+    return PrefineLearner(start_policy(task), data(task), members, config, device)
 
 
-def trainer(learner: Learner) -> Callable[[int], None]:
+def trainer(learner: PrefineLearner) -> Callable[[int], None]:
     """Lets a learner take so many more steps."""
     return lambda steps: learner.train(learner.step + steps)
 
@@ -120,13 +120,13 @@ def measure_setting(task: str, name: str, population: int, seconds: float, round
     }
 
 
-def largest_difference(together: Learner, singles: Sequence[Learner]) -> float:
+def largest_difference(together: PrefineLearner, singles: Sequence[PrefineLearner]) -> float:
     """The largest difference of losses between the population and the single runs, in `SAME_STEPS` steps."""
     losses = [losses_of(learner) for learner in (together, *singles)]
     return float((losses[0] - torch.cat(losses[1:], dim=1)).abs().max())
 
 
-def losses_of(learner: Learner) -> torch.Tensor:
+def losses_of(learner: PrefineLearner) -> torch.Tensor:
     """Losses [logged steps, P] of the next `SAME_STEPS` steps."""
     rows: list[torch.Tensor] = []
     learner.train(learner.step + SAME_STEPS, lambda _, metrics: rows.append(metrics["loss"]))

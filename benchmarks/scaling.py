@@ -24,7 +24,7 @@ from ray import tune
 
 from prefine_ray.core.hashing import digest
 from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, make_cells
-from prefine_ray.experiment.config import SweepConfig
+from prefine_ray.experiment.config import make_config
 from prefine_ray.orchestration import cluster
 from prefine_ray.orchestration.progress import SweepProgress
 from prefine_ray.orchestration.run_sweep import SweepContext, tune_packs
@@ -62,7 +62,7 @@ class NoTracker(Tracker):
 
 def make_packs(count: int, per_trial: int) -> list[Pack]:
     """Packs of the cells of a grid of one task and one weight over many seeds."""
-    config = SweepConfig(name="scaling", tasks=("BallRun",), weights=(), seeds=tuple(range(count)))
+    config = make_config(name="scaling", tasks=("BallRun",), weights=(0,), seeds=tuple(range(count)))
     cells = make_cells(config, {"BallRun": TaskInputs("data", "d", "base", "b")})
     groups = [tuple(cells[first : first + per_trial]) for first in range(0, len(cells), per_trial)]
     return [Pack(digest([cell.name for cell in group]), group) for group in groups]
@@ -107,9 +107,9 @@ def sleep_pack(config: dict[str, Any], context: SweepContext, sleep_s: float) ->
 def measure_sweep(packs: Sequence[Pack], root: Path, sleep_s: float, tracker: Callable[..., Tracker]) -> Timings:
     """Runs the packs as a sweep does, then again with everything finished, then merges."""
     timings, results = Timings(), ResultsDir(root)
-    config = SweepConfig(name="scaling", tasks=("BallRun",))
+    config = make_config(name="scaling", tasks=("BallRun",))
     plan = cluster.plan_resources(config.resources, counterfactual_actors=False)
-    context = SweepContext(config, {}, results, plan, [], str(root / "train"))
+    context = SweepContext({}, results, plan, [], str(root / "train"))
     cells: list[Cell] = [cell for pack in packs for cell in pack.cells]
     names = [cell.name for cell in cells]
 

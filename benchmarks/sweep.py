@@ -32,7 +32,7 @@ from prefine_ray.core.files import file_digest
 from prefine_ray.data.hdf5 import write_dsrl
 from prefine_ray.experiment.cells import Cell, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import CLONED_BASES, SweepConfig, dump_config, load_config
-from prefine_ray.experiment.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.orchestration.run_sweep import evaluation_parts, evaluation_unit
@@ -81,7 +81,7 @@ class Work:
             config = self._config.model_copy(update={"tasks": (name,)})
             self._evaluate_base(config, inputs)
             for pack in make_packs(make_cells(config, inputs), set(), config.resources.max_population):
-                self._train(FineTuneJob(pack, inputs[name], config.for_task(name)))
+                self._train(TrainingJob(pack, inputs[name]))
 
     def _collect(self, name: str) -> tuple[Path, str]:
         task, config = get_task(name), self._config.data
@@ -109,18 +109,18 @@ class Work:
         policy = load_policy(inputs[cells[0].task].base_path)
         self._evaluate(cells, [policy] * len(cells))
 
-    def _train(self, job: FineTuneJob) -> None:
+    def _train(self, job: TrainingJob) -> None:
         with self._counted("train"):
             learner = make_learner(job)
-            learner.train(job.settings.steps, CurveRecorder(job.pack))
+            learner.train(job.pack.settings.steps, CurveRecorder(job.pack))
         policies = learner.policies()
         self._evaluate(job.pack.cells, [policies.select(index) for index in range(len(job.pack.cells))])
 
     def _evaluate(self, cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> None:
-        config, task = self._config, cells[0].task
+        task, episodes = cells[0].task, cells[0].episodes
         with self._counted("evaluate"):
-            for part in evaluation_parts(len(cells), config.evaluation.episodes, rollout_copies(task), cores()):
-                unit = evaluation_unit(config, cells[part], policies[part])
+            for part in evaluation_parts(len(cells), episodes, rollout_copies(task), cores()):
+                unit = evaluation_unit(cells[part], policies[part])
                 stepper = VectorStepper(task, unit.copies)
                 run_unit(unit, stepper)
                 stepper.close()

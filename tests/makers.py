@@ -7,8 +7,8 @@ import numpy as np
 from prefine_ray.core.seeding import torch_generator
 from prefine_ray.data.trajectories import Trajectories, concatenate
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.prefine.learner import Learner
-from prefine_ray.methods.prefine.settings import FineTuneConfig
+from prefine_ray.methods.prefine.learner import PrefineLearner
+from prefine_ray.methods.prefine.settings import FineTuneSettings
 from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
 from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator, LocalSource
 from prefine_ray.rollouts.rollout import rollout
@@ -38,14 +38,14 @@ def ball_run_episodes() -> Trajectories:
     return concatenate([first, second])
 
 
-def finetune_config(**settings) -> FineTuneConfig:
+def finetune_config(**settings) -> FineTuneSettings:
     """Settings of a short fine-tuning."""
-    return FineTuneConfig(
+    return FineTuneSettings(
         **{"steps": 40, "batch_size": 32, "log_every": 1, "refresh_every": 5, "window_episodes": 2, **settings}
     )
 
 
-def small_learner(weights=(1.0,), seeds=None, reference=None, **settings) -> Learner:
+def small_learner(weights=(1.0,), seeds=None, reference=None, **settings) -> PrefineLearner:
     """A learner on BallRun episodes; counterfactuals of actors come from this process."""
     config = finetune_config(**settings)
     episodes = ball_run_episodes()
@@ -55,4 +55,4 @@ def small_learner(weights=(1.0,), seeds=None, reference=None, **settings) -> Lea
         Member(weight, PREFERRED, DISPREFERRED, seed)
         for weight, seed in zip(weights, seeds or [0] * len(weights), strict=True)
     ]
-    return Learner(reference or small_policy(), episodes, members, config, source=source)
+    return PrefineLearner(reference or small_policy(), episodes, members, config, source=source)

@@ -14,8 +14,7 @@ from prefine_ray.tasks.spec import TASKS, get_task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from prefine_ray.experiment.config import SweepConfig
-    from prefine_ray.experiment.job import FineTuneJob
+    from prefine_ray.experiment.job import TrainingJob
     from prefine_ray.policies.gaussian import GaussianPolicy
 
 Options = argparse.Namespace
@@ -34,10 +33,11 @@ def tasks(options: Options) -> None:
 
 def collect(options: Options) -> None:
     """Collects a data set with rollout actors."""
-    from prefine_ray.experiment.config import DataConfig, ResourceConfig
+    from prefine_ray.experiment.config import ResourceConfig
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.actors import start_rollout_actors
     from prefine_ray.orchestration.prepare import collect as run
+    from prefine_ray.rollouts.collection import DataConfig
 
     task = get_task(options.task)
     cluster.connect(options.address)
@@ -122,16 +122,13 @@ def finetune(options: Options) -> None:
     print(options.output / "curves.csv")
 
 
-def _finetune_job(options: Options) -> FineTuneJob:
+def _finetune_job(options: Options) -> TrainingJob:
     """A pack of one threshold and weight, with one cell per seed."""
-    from prefine_ray.core.files import file_digest
-    from prefine_ray.experiment.cells import TaskInputs, make_cells, make_packs
-    from prefine_ray.experiment.config import SweepConfig, load_config
-    from prefine_ray.experiment.job import FineTuneJob
-    from prefine_ray.methods.base import base_policy
+    from prefine_ray.experiment.config import load_config, make_config
+    from prefine_ray.experiment.single import single_job
 
     task = get_task(options.task)
-    changes = {
+    changes: dict[str, Any] = {
         "tasks": (task.name,),
         "methods": ("prefine",),
         "thresholds": (task.middle_threshold if options.threshold is None else options.threshold,),
@@ -139,37 +136,34 @@ def _finetune_job(options: Options) -> FineTuneJob:
         "seeds": tuple(options.seeds),
         **({"base": options.policy} if options.policy else {}),
     }
-    config = load_config(options.config, changes) if options.config else SweepConfig(name="finetune", **changes)
-    config = config.for_task(task.name)
     if options.labels:
-        preferences = config.preferences.model_copy(update={"labels": options.labels})
-        config = config.model_copy(update={"preferences": preferences, "preferred": ("labels",)})
-    data = _data_file(options)
-    base = base_policy(task, config.base)
-    inputs = TaskInputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))
-    cells = [cell for cell in make_cells(config, {task.name: inputs}) if cell.weight == options.weight]
-    first = cells[0]  # of several sets of preferences, too
-    cells = [c for c in cells if (c.num_preferred, c.label_noise) == (first.num_preferred, first.label_noise)]
-    return FineTuneJob(make_packs(cells, set())[0], inputs, config)
+        changes |= {"preferred": "labels", "preferences.labels": options.labels}
+    if options.config:
+        config = load_config(options.config, changes)
+    else:
+        labels = changes.pop("preferences.labels", None)
+        config = make_config(name="finetune", preferences={"labels": labels}, **changes)
+    return single_job(config, _data_file(options), options.weight)
 
 
-def _train_here(job: FineTuneJob) -> tuple[GaussianPolicy, pd.DataFrame]:
+def _train_here(job: TrainingJob) -> tuple[GaussianPolicy, pd.DataFrame]:
     from tqdm import tqdm
 
     from prefine_ray.experiment.job import CurveRecorder, make_learner
 
     learner, recorder = make_learner(job), CurveRecorder(job.pack)
-    for step in tqdm(range(1, job.settings.steps + 1), "fine-tuning", unit="step"):
+    for step in tqdm(range(1, job.pack.settings.steps + 1), "fine-tuning", unit="step"):
         learner.train(step, recorder)
     return learner.policies(), recorder.frame()
 
 
-def _train_on_ray(job: FineTuneJob, options: Options) -> tuple[GaussianPolicy, pd.DataFrame]:
+def _train_on_ray(job: TrainingJob, options: Options) -> tuple[GaussianPolicy, pd.DataFrame]:
+    from prefine_ray.experiment.config import ResourceConfig
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.training import train_pack
 
     cluster.connect(options.address)
-    plan = cluster.plan_resources(job.config.resources, job.config.needs_counterfactual_actors)
+    plan = cluster.plan_resources(ResourceConfig(), job.mode is not None)
     trained = train_pack(job, plan, str((options.output / "ray").resolve()))
     return trained.policies, trained.curves
 
@@ -277,11 +271,11 @@ def check_folders(*folders: Path) -> None:
 def report(options: Options) -> None:
     """Makes tables and plots again."""
     from prefine_ray.cli.search import show_search_report
-    from prefine_ray.experiment.search_config import is_search
+    from prefine_ray.results.folder import ResultsDir
 
     if options.budget:
         return _show_budget(options.results, options.output)
-    if is_search(options.results[0]):
+    if ResultsDir(options.results[0]).is_search:
         return show_search_report(options.results[0])
     return _show_report(options.results, options.output)
 
@@ -297,10 +291,10 @@ def _show_budget(folders: list[Path], output: Path | None) -> None:
 def _show_report(folders: list[Path], output: Path | None = None) -> None:
     from prefine_ray.analysis.report import DSRL_DATA, OWN_DATA, console_table, make_report
     from prefine_ray.core.provenance import provenance
+    from prefine_ray.results.folder import ResultsDir
 
-    config = _config_of(folders[0])
-    sources = {config.for_task(task).data.source for task in config.tasks}
-    data_note = DSRL_DATA if sources == {"dsrl"} else OWN_DATA
+    source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source")
+    data_note = DSRL_DATA if source == "dsrl" else OWN_DATA
     paths = make_report(folders, output, data_note, provenance())
     print(console_table(folders))
     print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.plots[0].parent}\nReport: {paths.page}")
@@ -310,9 +304,9 @@ def status(options: Options) -> None:
     """Prints how far a sweep or a search is."""
     from prefine_ray.analysis.status import status_text
     from prefine_ray.cli.search import search_status_text
-    from prefine_ray.experiment.search_config import is_search
+    from prefine_ray.results.folder import ResultsDir
 
-    text = search_status_text if is_search(options.results) else status_text
+    text = search_status_text if ResultsDir(options.results).is_search else status_text
     print(text(options.results))
 
 
@@ -321,7 +315,8 @@ def sync(options: Options) -> int:
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
 
-    report = Tracker(ResultsDir(options.results), _config_of(options.results).name).sync()
+    results = ResultsDir(options.results)
+    report = Tracker(results, str(results.saved_config().get("name"))).sync()
     print(report)
     return 1 if report.error else 0
 
@@ -332,12 +327,3 @@ def ui(options: Options) -> None:
     from prefine_ray.tracking.tracker import serve
 
     serve(ResultsDir(options.results), options.port)
-
-
-def _config_of(root: Path) -> SweepConfig:
-    from prefine_ray.experiment.config import load_config
-    from prefine_ray.experiment.search_config import is_search, load_search_config
-    from prefine_ray.results.folder import ResultsDir
-
-    path = ResultsDir(root).config_path
-    return load_search_config(path) if is_search(root) else load_config(path)

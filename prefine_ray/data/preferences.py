@@ -20,6 +20,11 @@ NUM_DISPREFERRED = 20
 class NotEnoughTrajectoriesError(PrefineError, ValueError):
     """A side of the split has too few trajectories; the message has the costs and the thresholds that work."""
 
+    @property
+    def short(self) -> str:
+        """Without the costs."""
+        return str(self).split("\nCosts of")[0]
+
 
 @dataclass(frozen=True)
 class PreferenceSets:

@@ -1,33 +1,30 @@
-"""The cells of a sweep, each named by a hash of what determines its result, and the packs that train together."""
+"""The cells of a sweep, each named by a hash of what determines its result, and the packs that train together.
+
+A cell carries its final, plain settings: nothing downstream of the grid asks the configuration again.
+"""
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
-from prefine_ray.experiment.config import SweepConfig
+from prefine_ray.core.settings import MethodSettings
+from prefine_ray.experiment.axes import Scalar, axes
+from prefine_ray.experiment.config import LabelRule, SweepConfig
+from prefine_ray.methods.registry import Method, get_method
 
-RESULT_VERSION = 2  # raise when a change of the code changes results
+RESULT_VERSION = 3  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
-CLONING_METHODS = ("bc_all", "bc_safe")  # they know no preferences
-FINE_TUNING_METHODS = ("prefine", "sft")  # they start from the base policy
-IDENTITY = (
-    "cell",
-    "method",
-    "task",
-    "preferred",
-    "num_preferred",
-    "label_noise",
-    "threshold",
-    "weight",
-    "seed",
-    "split",
-)  # the columns that name a cell in every table of rows
+BASE = "base"  # what stands in the place of a method for the policy before fine-tuning
+
+
+def identity_columns() -> tuple[str, ...]:
+    """The columns that name a cell in every table of rows."""
+    return ("cell", "method", "task", *axes(), "seed", "split")
 
 
 @dataclass(frozen=True)
@@ -42,24 +39,46 @@ class TaskInputs:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid."""
+    """One point of the grid, with all that its training and its evaluation need to know."""
 
     name: str  # the hash
-    method: str
+    method: str  # or BASE
     task: str
-    preferred: str  # "" for methods without preferences
-    num_preferred: int  # N_p; 0 where it does not apply
-    label_noise: float  # 0 where it does not apply
-    threshold: float  # NaN for policies that do not depend on one
-    weight: float  # NaN for methods without one
     seed: int
+    experiment_seed: int
+    episodes: int  # of its evaluation
+    axes: Mapping[str, Any] = field(default_factory=dict)  # the values of the method's axes
+    settings: MethodSettings | None = None  # of the method; None for the base policy
+    labels: LabelRule = field(default_factory=LabelRule)  # for methods that train on preferences
     split: str = TEST  # or TUNING; does not determine the result
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The IDENTITY columns."""
-        fields = asdict(self)
-        return {"cell": fields.pop("name"), **fields}
+        """The identity columns, with each axis' own word for "none" where the cell does not have it."""
+        return {
+            "cell": self.name,
+            "method": self.method,
+            "task": self.task,
+            **{name: self.column(name) for name in axes()},
+            "seed": self.seed,
+            "split": self.split,
+        }
+
+    def column(self, axis: str) -> Scalar:
+        """An axis' value as it stands in the rows."""
+        record = axes()[axis]
+        return record.column(self.axes[axis]) if axis in self.axes else record.none
+
+    @property
+    def label(self) -> str:
+        """A human-readable label of the axes' values."""
+        known = [axes()[name].label(value) for name, value in self.axes.items()]
+        return ", ".join([self.method, *(text for text in known if text)])
+
+    @property
+    def is_control(self) -> bool:
+        """Whether no preference loss acts: the weight is 0, or the method has none."""
+        return not self.axes.get("weight")
 
 
 @dataclass(frozen=True)
@@ -79,48 +98,58 @@ class Pack:
         return self.cells[0].task
 
     @property
-    def method(self) -> str:
+    def method(self) -> Method:
         """The first cell's: the others are of it or of a method with the same learner and settings."""
-        return self.cells[0].method
+        return get_method(self.cells[0].method)
+
+    @property
+    def settings(self) -> MethodSettings:
+        """Those of all cells."""
+        settings = self.cells[0].settings
+        assert settings is not None
+        return settings
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The values of the axes that all cells share."""
+        return {name: value for name, value in self.cells[0].axes.items() if axes()[name].shared}
 
     @property
     def label(self) -> str:
-        """For people."""
-        known = (cell.threshold for cell in self.cells if not math.isnan(cell.threshold))
-        thresholds = "/".join(f"{threshold:g}" for threshold in dict.fromkeys(known))
-        kinds = "/".join(dict.fromkeys(cell.preferred for cell in self.cells if cell.preferred))
-        methods = "/".join(dict.fromkeys(cell.method for cell in self.cells))
-        parts = (methods, self.task, kinds, f"threshold {thresholds}" * bool(thresholds))
+        """A human-readable label."""
+        methods, kinds = ("/".join(dict.fromkeys(self._words(name))) for name in ("method", "preferred"))
+        thresholds = "/".join(dict.fromkeys(self._words("threshold")))
+        shared = [axes()[name].label(value) for name, value in self.shared.items()]
+        parts = (methods, self.task, kinds, f"threshold {thresholds}" if thresholds else "", *shared)
         return " ".join(part for part in parts if part)
 
+    def _words(self, name: str) -> list[str]:
+        """The distinct values of an axis, or the methods, as they are written."""
+        if name == "method":
+            return [cell.method for cell in self.cells]
+        return [axes()[name].label(cell.axes[name]) for cell in self.cells if name in cell.axes]
 
-def grid_points(config: SweepConfig, task: str) -> Iterator[dict[str, Any]]:
-    """The points of one task's grid as the fields of a cell but its name.
 
-    In the order method, preferred, N_p, label noise, threshold, weight, seed, of which each method has the axes
-    that its result depends on.
+def grid_points(config: SweepConfig, task: str) -> Iterator[tuple[Method, dict[str, Any], int, str]]:
+    """The method, the axes' values, the seed and the split of each cell of a task.
+
+    The axes are methods, those of the method's record in their order, and seeds.
     """
-    for method in config.methods:
-        thresholds = (math.nan,) if method == "bc_all" else config.task_thresholds(task)
-        weights = config.weights if method == "prefine" else (math.nan,)
+    for name in config.methods:
+        method = get_method(name)
         splits = [(seed, TEST) for seed in config.seeds]
-        if method == "prefine":
+        if "weight" in method.axes:
             splits += [(seed, TUNING) for seed in config.tuning_seeds]
-        axes = (_preference_points(config, method), thresholds, weights, splits)
-        for preferences, threshold, weight, (seed, split) in itertools.product(*axes):
-            point = {"threshold": threshold, "weight": weight, "seed": seed, "split": split}
-            yield {"method": method, "task": task, **preferences, **point}
+        values = {axis: config.axis_values(axis, task) for axis in axes() if axis in method.axes}
+        points = (dict(zip(values, point, strict=True)) for point in itertools.product(*values.values()))
+        for point, (seed, split) in itertools.product(_distinct(points), splits):
+            yield method, point, seed, split
 
 
-def _preference_points(config: SweepConfig, method: str) -> list[dict[str, Any]]:
-    if method in CLONING_METHODS:
-        return [{"preferred": "", "num_preferred": 0, "label_noise": 0.0}]
-    sizes = list(itertools.product(config.preferences.num_preferred, config.preferences.label_noise))
-    return [
-        {"preferred": preferred, "num_preferred": size, "label_noise": noise}
-        for preferred in config.preferred
-        for size, noise in ([(0, 0.0)] if preferred == "labels" else sizes)
-    ]
+def _distinct(points: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each point once; labels that people gave have no number and no noise of ours."""
+    whole = [{**p, "num_preferred": 0, "label_noise": 0.0} if p.get("preferred") == "labels" else p for p in points]
+    return [dict(items) for items in dict.fromkeys(tuple(point.items()) for point in whole)]
 
 
 def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
@@ -128,10 +157,20 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     cells = []
     for task in config.tasks:
         of_task = config.for_task(task)
-        for point in grid_points(of_task, task):
-            axes = {name: value for name, value in point.items() if name not in _NOT_AXES}
-            name = digest({**_determinants(of_task, point, inputs[task]), **axes})
-            cells.append(Cell(name=name, **point))
+        for method, point, seed, split in grid_points(of_task, task):
+            cell = Cell(
+                name="",
+                method=method.name,
+                task=task,
+                seed=seed,
+                experiment_seed=config.seed,
+                episodes=of_task.evaluation.episodes,
+                axes=point,
+                settings=of_task.settings(method.name),
+                labels=of_task.preferences.rule,
+                split=split,
+            )
+            cells.append(_named(cell, method, inputs[task]))
     return cells
 
 
@@ -139,28 +178,24 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     """The base policy's cells, one per task and seed: the same policy on each seed's evaluation episodes."""
     cells = []
     for task in config.tasks:
-        common = {
-            "version": RESULT_VERSION,
-            "experiment_seed": config.seed,
-            "base": inputs[task].base_digest,
-            "episodes": config.evaluation.episodes,
-        }
         for seed in config.seeds:
-            name = digest({**common, "method": "base", "task": task, "seed": seed})
-            cells.append(Cell(name, "base", task, "", 0, 0.0, math.nan, math.nan, seed))
+            common = {"version": RESULT_VERSION, "experiment_seed": config.seed, "base": inputs[task].base_digest}
+            episodes = config.evaluation.episodes
+            name = digest({**common, "episodes": episodes, "method": BASE, "task": task, "seed": seed})
+            cells.append(Cell(name, BASE, task, seed, config.seed, episodes))
     return cells
 
 
 def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = None) -> list[Pack]:
-    """Groups the unfinished cells by task and learner.
+    """Groups the unfinished cells by task, learner and what a learner's population shares.
 
     All other axes of a group train together, at most `most` cells at once: members do not influence one another, and
     a fit costs processes.
     """
-    groups: dict[tuple, list[Cell]] = {}
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
         if cell.name not in finished:
-            groups.setdefault((cell.task, _learner(cell.method)), []).append(cell)
+            groups.setdefault(_pack_key(cell), []).append(cell)
     parts = [
         group[first : first + (most or len(group))]
         for group in groups.values()
@@ -169,31 +204,32 @@ def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = Non
     return [Pack(digest([cell.name for cell in part]), tuple(part)) for part in parts]
 
 
-def _learner(method: str) -> str:
-    """The first of the methods that have the same learner and settings."""
-    return next((same[0] for same in (FINE_TUNING_METHODS, CLONING_METHODS) if method in same), method)
+def _pack_key(cell: Cell) -> tuple[Any, ...]:
+    if cell.method == BASE:
+        return (cell.task, BASE)
+    method = get_method(cell.method)
+    shared = [str(cell.axes.get(name, axis.default[0])) for name, axis in axes().items() if axis.shared]
+    return (cell.task, method.section, method.learner, cell.settings, *shared)
 
 
-_IN_PREFERENCES = ("num_preferred", "label_noise")  # axes that stand among the preferences in the hash
-_NOT_AXES = (*_IN_PREFERENCES, "split")
-
-
-def _determinants(config: SweepConfig, point: Mapping[str, Any], inputs: TaskInputs) -> dict[str, Any]:
-    """What a cell's result depends on beside its own axes."""
-    method = point["method"]
-    settings = config.settings(method).model_dump(mode="json", exclude={"checkpoint_every", "log_every"})
-    determinants = {
+def _named(cell: Cell, method: Method, inputs: TaskInputs) -> Cell:
+    """The cell with the hash of what its result depends on."""
+    assert cell.settings is not None
+    determinants: dict[str, Any] = {
         "version": RESULT_VERSION,
-        "experiment_seed": config.seed,
+        "method": method.name,
+        "task": cell.task,
+        "seed": cell.seed,
+        "experiment_seed": cell.experiment_seed,
         "data": inputs.data_digest,
-        "evaluation": config.evaluation.model_dump(mode="json"),
-        "finetune" if method in FINE_TUNING_METHODS else method: settings,
+        "episodes": cell.episodes,
+        "settings": cell.settings.determinants(),
+        "axes": {name: cell.column(name) for name in cell.axes},
     }
-    if method in FINE_TUNING_METHODS:
+    if method.needs_base:
         determinants["base"] = inputs.base_digest
-    if method not in CLONING_METHODS:
-        axes = {name: point[name] for name in _IN_PREFERENCES}
-        labels = config.preferences.labels
-        determinants["preferences"] = {**config.preferences.model_dump(mode="json"), **axes}
-        determinants["labels"] = file_digest(labels.format(task=point["task"])) if labels else ""
-    return determinants
+    if method.trains_on == "preferences":
+        labels = cell.labels.labels
+        determinants["labels"] = cell.labels.model_dump(mode="json")
+        determinants["labels_file"] = file_digest(labels.format(task=cell.task)) if labels else ""
+    return replace(cell, name=digest(determinants))

@@ -5,22 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.settings import Positive, Section, Share
-from prefine_ray.methods.bc import BCConfig
-from prefine_ray.methods.cpl import CPLConfig
-from prefine_ray.methods.prefine.settings import FineTuneConfig, PreferredChoice, _of_kind
-from prefine_ray.methods.trac import TraCConfig
+from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share
+from prefine_ray.experiment.axes import axes
+from prefine_ray.methods.registry import get_method, sections
+from prefine_ray.rollouts.collection import DataConfig
 from prefine_ray.tasks.spec import BENCHMARK, get_task
 
-Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
-# What a task may have of its own: cost thresholds, and settings in these sections.
-TaskKey = Literal["thresholds", "data", "preferences", "finetune", "bc", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 
@@ -29,40 +25,24 @@ class ConfigError(PrefineError, ValueError):
     """A configuration file is wrong; the message names the file, the key and what would be right."""
 
 
-class DataConfig(Section):
-    """Where the trajectories come from."""
+class LabelRule(Section):
+    """Which trajectories are labelled preferred and which dispreferred: the only reader of costs and returns."""
 
-    # zoo: rolled out from the shipped behaviours; dsrl: the published files; a ladder folder of `prefine pretrain`;
-    # or a DSRL-schema file. In paths {task} stands for the task's name.
-    source: str = "zoo"
-    episodes: Positive = 300  # where they are rolled out: episodes per task
-    seed: int = 0  # of the rollouts
-
-
-class PreferenceConfig(Section):
-    """Which trajectories are preferred and which dispreferred; N_p and label noise are axes of the grid."""
-
-    num_preferred: tuple[Positive, ...] = (100,)  # N_p: one number, or several
     num_dispreferred: Positive = 20  # N_np
-    # Preferred trajectories cost at most margin * threshold. One value, or one for each kind of them.
-    margin: Share | dict[PreferredChoice, Share] = 1.0
-    label_noise: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0,)  # fraction of wrong labels: one, or several
-    labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: [labels]`; {task} allowed
-
-    def margin_of(self, preferred: str) -> float:
-        """`margin` for a kind of preferred trajectories."""
-        return _of_kind(self.margin, preferred, 1.0)
-
-    @field_validator("num_preferred", "label_noise", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        values = value if isinstance(value, list | tuple) else [value]
-        if not values:
-            raise ValueError("must not be empty")
-        return tuple(dict.fromkeys(values))
+    margin: Share = 1.0  # preferred trajectories cost at most margin * threshold
+    labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: labels`; {task} allowed
 
 
-MethodSettings = FineTuneConfig | BCConfig | CPLConfig | TraCConfig
+class PreferenceConfig(LabelRule):
+    """The label rule, and two axes of the grid."""
+
+    num_preferred: OneOrSeveral[Positive] = (100,)  # N_p: one number, or several
+    label_noise: OneOrSeveral[Annotated[float, Field(ge=0, le=1)]] = (0.0,)  # fraction of wrong labels: one, or several
+
+    @property
+    def rule(self) -> LabelRule:
+        """Without the axes."""
+        return LabelRule(**{name: getattr(self, name) for name in LabelRule.model_fields})
 
 
 class EvaluationConfig(Section):
@@ -75,42 +55,48 @@ class ResourceConfig(Section):
     """Logical resources; null is computed from the cluster."""
 
     rollout_actors: Positive | None = None
-    gpus_per_worker: Annotated[float, Field(ge=0)] | None = (
-        None  # for the Train worker; null: 1 where the cluster has a GPU
-    )
+    # For the Train worker; null: 1 where the cluster has a GPU.
+    gpus_per_worker: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     concurrent_trials: Positive | None = None
     # Cells of one task and learner in one Train fit; null: all of them. Raise it for a GPU, as far as its memory goes;
     # lower it to spread a few large fits over many nodes.
     max_population: Positive | None = 96
 
 
+def _counted(first: int) -> BeforeValidator:
+    """A number n stands for n seeds from `first` on."""
+
+    def listed(value: Any) -> Any:
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        return tuple(dict.fromkeys(range(first, first + value) if is_count else value))
+
+    return BeforeValidator(lambda value: listed(value) if isinstance(value, int | list | tuple) else value)
+
+
 class SweepConfig(Section):
-    """A grid of cells: task x method x preferred x N_p x label noise x threshold x weight x seed."""
+    """A grid of cells. Beside these keys there is one for each axis, and a section for each method's settings.
+
+    The whole model is that of `config_type`; `make_config` makes one in Python.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     seed: int = 0  # the experiment seed, from which all randomness derives
-    tasks: tuple[str, ...] = BENCHMARK
-    thresholds: Literal["middle", "all"] | tuple[float, ...] = "middle"
-    methods: tuple[Method, ...] = ("prefine",)  # weights apply to prefine alone
-    preferred: tuple[PreferredChoice, ...] = ("best",)
-    weights: tuple[float, ...] = (0.0, 1.0, 5.0, 20.0)  # w; 0, the control, is always among them
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # reported; a number n stands for 0 to n - 1
+    tasks: OneOrSeveral[str] = BENCHMARK
+    methods: OneOrSeveral[str] = ("prefine",)
+    # Reported; a number n stands for 0 to n - 1.
+    seeds: Annotated[tuple[int, ...], _counted(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
     # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for
     # 1000 to 1000 + n - 1. Without any it is picked on the reported episodes.
-    tuning_seeds: tuple[int, ...] = ()
+    tuning_seeds: Annotated[tuple[int, ...], _counted(FIRST_TUNING_SEED)] = ()
     # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
     # them; or a policy file with {task}
     base: str = "zoo"
     data: DataConfig = DataConfig()
     preferences: PreferenceConfig = PreferenceConfig()
-    finetune: FineTuneConfig = FineTuneConfig()
-    bc: BCConfig = BCConfig()
-    cpl: CPLConfig = CPLConfig()
-    trac: TraCConfig = TraCConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
-    # What is otherwise on single tasks, e.g. {CarGoal1: {preferences: {margin: 0.5}, finetune: {keep: 0.4}}}.
-    task_settings: dict[str, dict[TaskKey, Any]] = Field(default={})
+    # Values that single tasks have instead, e.g. {CarRun: {thresholds: [10, 20]}}.
+    task_settings: dict[str, dict[str, Any]] = Field(default={})
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -122,48 +108,44 @@ class SweepConfig(Section):
     def _canonical(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(get_task(name).name for name in names))
 
-    @field_validator("seeds", mode="before")
+    @field_validator("methods")
     @classmethod
-    def _count(cls, value: Any) -> Any:
-        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @field_validator("tuning_seeds", mode="before")
-    @classmethod
-    def _tuning_count(cls, value: Any) -> Any:
-        is_count = isinstance(value, int) and not isinstance(value, bool)
-        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + value)) if is_count else value
-
-    @field_validator("seeds", "tuning_seeds", "thresholds", "methods", "preferred")
-    @classmethod
-    def _once(cls, values: Any) -> Any:
-        return tuple(dict.fromkeys(values)) if isinstance(values, tuple) else values
-
-    @field_validator("weights")
-    @classmethod
-    def _control(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 <= weight < float("inf") for weight in weights):
-            raise ValueError("weights must be finite and at least 0")
-        return tuple(sorted({0.0, *weights}))
+    def _known_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(get_method(name).name for name in names)
 
     @model_validator(mode="after")
-    def _labels(self) -> SweepConfig:
-        if "labels" in self.preferred and not self.preferences.labels:
-            raise ValueError("preferred: [labels] needs preferences.labels, a CSV or JSON file of labels")
-        for name in ("tasks", "seeds", "preferred", "methods"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must not be empty")
+    def _whole(self) -> SweepConfig:
+        if "labels" in self.axis_values("preferred", self.tasks[0]) and not self.preferences.labels:
+            raise ValueError("preferred: labels needs preferences.labels, a CSV or JSON file of labels")
         if both := sorted({*self.seeds} & {*self.tuning_seeds}):
             raise ValueError(f"tuning_seeds: {both} are among the reported seeds; the two must not share any")
+        if self.needs_counterfactual_actors:
+            self._check_whole_stretches()
         return self
+
+    def _check_whole_stretches(self) -> None:
+        for name in self.methods:
+            advanced = self.settings(name).advanced.model_dump()
+            every = advanced.get("refresh_every")
+            if every and advanced["checkpoint_every"] % every:
+                section = f"{get_method(name).section}.advanced"
+                raise ValueError(
+                    f"{section}.checkpoint_every must be a multiple of {section}.refresh_every where actors make "
+                    "counterfactuals"
+                )
 
     @field_validator("task_settings")
     @classmethod
     def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
-        return {get_task(name).name: sections for name, sections in by_task.items()}
+        return {get_task(name).name: content for name, content in by_task.items()}
 
     @model_validator(mode="after")
     def _task_settings_are_valid(self) -> SweepConfig:
-        for task in self.task_settings:
+        allowed = {"data", "preferences", *sections(), *(axis.key for axis in axes().values() if "." not in axis.key)}
+        for task, content in self.task_settings.items():
+            for key in content:
+                if key not in allowed:
+                    raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
             try:
                 self.for_task(task)
             except ValidationError as error:
@@ -171,34 +153,56 @@ class SweepConfig(Section):
         return self
 
     def for_task(self, task: str) -> SweepConfig:
-        """The config with the settings of one task in place of the common ones."""
+        """The config with the values of one task in place of the common ones; the grid asks for it, nothing else."""
         content = {**self.model_dump(), "task_settings": {}}
         for key, value in self.task_settings.get(task, {}).items():
             is_section = isinstance(content[key], dict) and isinstance(value, dict)
-            content[key] = {**content[key], **value} if is_section else value
+            content[key] = _merged(content[key], value) if is_section else value
         return type(self)(**content)
 
-    @property
-    def needs_counterfactual_actors(self) -> bool:
-        """Whether actors make the counterfactuals of any task."""
-        return any(self.for_task(task).finetune.counterfactuals != "learner" for task in self.tasks)
+    def axis_values(self, name: str, task: str) -> tuple[Any, ...]:
+        """The values of an axis for one task, without what `task_settings` says (see `for_task`)."""
+        axis, value = axes()[name], self
+        for part in axis.key.split("."):
+            value = getattr(value, part)
+        return axis.of_task(value, task)
 
     def settings(self, method: str) -> MethodSettings:
         """The settings of one method."""
-        by_method: dict[str, MethodSettings] = {
-            "cpl": self.cpl,
-            "trac": self.trac,
-            "bc_all": self.bc,
-            "bc_safe": self.bc,
-        }
-        return by_method.get(method, self.finetune)
+        return getattr(self, get_method(method).section)
 
-    def task_thresholds(self, task: str) -> tuple[float, ...]:
-        """The cost thresholds of one task."""
-        known = get_task(task)
-        if self.thresholds == "middle":
-            return (known.middle_threshold,)
-        return known.thresholds if self.thresholds == "all" else tuple(self.thresholds)
+    @property
+    def needs_counterfactual_actors(self) -> bool:
+        """Whether actors make counterfactuals for any cell."""
+        return any(
+            value in get_method(name).modes
+            for name in self.methods
+            for value in self.axis_values("counterfactuals", self.tasks[0])
+            if "counterfactuals" in get_method(name).axes
+        )
+
+
+Config = TypeVar("Config", bound=SweepConfig)
+_TYPES: dict[tuple[Any, ...], type[SweepConfig]] = {}
+
+
+def config_type(kind: type[Config]) -> type[Config]:
+    """`kind` with a key for each axis, and a section for each method's settings."""
+    fields: dict[str, Any] = {a.key: (a.kind, a.default) for a in axes().values() if "." not in a.key}
+    fields |= {section: (settings, settings.model_validate({})) for section, settings in sections().items()}
+    known = (kind, *axes().values(), *sections().items())
+    if known not in _TYPES:
+        _TYPES[known] = create_model(kind.__name__, __base__=kind, **fields)
+    return _TYPES[known]  # type: ignore[return-value]
+
+
+def make_config(**content: Any) -> SweepConfig:
+    """A sweep's configuration in Python; keys as in a file.
+
+    Raises:
+        pydantic.ValidationError: an unknown key, or a value of the wrong kind.
+    """
+    return config_type(SweepConfig)(**content)
 
 
 def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
@@ -209,9 +213,6 @@ def parse_config(text: str, source: str | Path, overrides: dict[str, Any] | None
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SweepConfig:
     """Reads a sweep's configuration file; see `parse_config_as`."""
     return load_config_as(SweepConfig, path, overrides)
-
-
-Config = TypeVar("Config", bound=SweepConfig)
 
 
 def parse_config_as(
@@ -234,28 +235,38 @@ def parse_config_as(
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
+    whole = config_type(kind)
     if odd := [key for key in content if not isinstance(key, str)]:
-        raise ConfigError(f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(kind.model_fields)}")
+        raise ConfigError(f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(whole.model_fields)}")
     if "search" in content and "search" not in kind.model_fields:
         raise ConfigError(f"{source}: search: this is a search of hyperparameters; run `prefine search {source}`")
     for key, value in (overrides or {}).items():
         _set(content, key, value, source)
     try:
-        return kind(**content)
+        return whole(**content)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {_explain(issue, kind)}" for issue in error.errors())) from error
+        lines = dict.fromkeys(_explain(issue, whole) for issue in error.errors())
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
 
 
 def _set(content: dict[str, Any], key: str, value: Any, source: str | Path) -> None:
     """Replaces one value of a configuration, or adds it."""
-    *sections, last = key.split(".")
-    for place, name in enumerate(sections):
+    *parts, last = key.split(".")
+    for place, name in enumerate(parts):
         if content.get(name) is None:
             content[name] = {}
         content = content[name]
         if not isinstance(content, dict):
-            raise ConfigError(f"{source}: {key}: {'.'.join(sections[: place + 1])} is not a section but {content!r}")
+            raise ConfigError(f"{source}: {key}: {'.'.join(parts[: place + 1])} is not a section but {content!r}")
     content[last] = value
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The common content of a section with single values replaced, in sections within it too."""
+    nested = {
+        k: _merged(common[k], v) for k, v in own.items() if isinstance(v, dict) and isinstance(common.get(k), dict)
+    }
+    return {**common, **own, **nested}
 
 
 def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
@@ -292,22 +303,63 @@ def dump_config(config: SweepConfig) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
+# ---------------------------------------------------------------------- messages
+
+# Keys of earlier versions that have no place of the same name now.
+_OLD_KEYS = {
+    "finetune.keep": "write selection: {rule: likely, share: S} at the top level (several in a list make an axis)",
+    "finetune.keep_by": "keep_by: base is now the rule likely, both is contrast: selection: {rule: contrast, share: S}",
+    "finetune.narrow": "the weight acts on the loss alone; for fewer trajectories lower the share of selection",
+    "finetune.narrow_by": "narrow_by: contrast is now selection: contrast, cost is selection: cheapest",
+    "finetune.counterfactuals": "write counterfactuals: learner, actors or closed_loop at the top level",
+}
+
+
 def _explain(issue: Any, kind: type[BaseModel]) -> str:
     """One line for one validation error: the key, what is wrong, what would be right."""
-    key = ".".join(str(part) for part in issue["loc"]) or "configuration"
-    if issue["type"] != "extra_forbidden":
-        message = issue["msg"].removeprefix("Value error, ")
-        return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
-    known = _keys_of(issue["loc"][:-1], kind)
-    near = difflib.get_close_matches(str(issue["loc"][-1]), known, n=1)
+    names = [part for part in issue["loc"] if not (isinstance(part, str) and "[" in part)]  # not a union's members
+    key = ".".join(map(str, names)) or "configuration"
+    if new := _OLD_KEYS.get(key):
+        return f"{key}: this key is gone; {new}"
+    if key == "preferences.margin" and isinstance(issue["input"], dict):
+        return (
+            f"{key}: one number for all kinds of preferred trajectories (got {issue['input']!r}); run a sweep for each"
+        )
+    if issue["type"] == "extra_forbidden":
+        return _unknown_key(key, names, kind)
+    message = issue["msg"].removeprefix("Value error, ")
+    if not names:
+        return message
+    return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
+
+
+def _unknown_key(key: str, names: list[Any], kind: type[BaseModel]) -> str:
+    section = _model_at(names[:-1], kind)
+    known, last = list(section.model_fields), str(names[-1])
+    if "advanced" in known and last in _model_at([*names[:-1], "advanced"], kind).model_fields:
+        return f"{key}: write {'.'.join(map(str, names[:-1]))}.advanced.{last}"
+    return _unknown(key, last, known)
+
+
+def _unknown(key: str, last: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(last, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"{key}: unknown key.{hint} Known keys: {', '.join(known)}."
 
 
-def _keys_of(path: tuple[Any, ...], section: type[BaseModel]) -> list[str]:
+def _model_at(path: Sequence[Any], model: type[BaseModel]) -> type[BaseModel]:
+    """The model of the section at this path."""
     for part in path:
-        annotation = section.model_fields[part].annotation
-        section = next(
-            a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)
-        )
-    return list(section.model_fields)
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        model = next(_models_in(annotation))
+    return model
+
+
+def _models_in(annotation: Any) -> Any:
+    """The pydantic models in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

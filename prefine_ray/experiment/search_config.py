@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.config import SweepConfig, load_config_as
-from prefine_ray.methods.prefine.settings import FineTuneConfig
+from prefine_ray.methods.prefine.settings import FineTuneAdvanced, FineTuneSettings
+from prefine_ray.methods.registry import get_method
 
 Scalar = int | float | str
 Values = dict[str, Scalar]
 WEIGHT = "weight"  # of the cells; the other dimensions are keys of `finetune`
-_NOT_SEARCHED = {"log_every", "checkpoint_every"}  # they do not change a result
+_ADVANCED = "advanced."
+_NOT_SEARCHED = {"advanced", "advanced.log_every", "advanced.checkpoint_every"}  # the latter do not change a result
 _RANGE_FORM = "give {low: 0.01, high: 1, log: true} (or step: S instead of log), or a list of values"
 
 
@@ -75,7 +79,8 @@ class SearchSettings(BaseModel):
     @field_validator("space", mode="after")
     @classmethod
     def _dimensions(cls, space: dict[str, Any]) -> dict[str, Dimension]:
-        known = [WEIGHT, *(key for key in FineTuneConfig.model_fields if key not in _NOT_SEARCHED)]
+        keys = [*FineTuneSettings.model_fields, *(f"{_ADVANCED}{key}" for key in FineTuneAdvanced.model_fields)]
+        known = [WEIGHT, *(key for key in keys if key not in _NOT_SEARCHED)]
         if not space:
             raise ValueError(f"give at least one of {', '.join(known)}")
         for key in space:
@@ -99,7 +104,7 @@ class SearchConfig(SweepConfig):
 
     @model_validator(mode="after")
     def _one_grid_point(self) -> SearchConfig:
-        for name in ("tasks", "methods", "preferred"):
+        for name in ("tasks", "methods"):
             if len(getattr(self, name)) != 1:
                 raise ValueError(f"{name}: a search has exactly one, not {', '.join(getattr(self, name))}")
         if self.methods != ("prefine",):
@@ -108,10 +113,9 @@ class SearchConfig(SweepConfig):
             raise ValueError("task_settings: a search has one task; write its settings in the sections themselves")
         if not self.tuning_seeds:
             raise ValueError("tuning_seeds: give at least one, as in tuning_seeds: 3; trials run on these seeds")
-        if len(self.preferences.num_preferred) != 1 or len(self.preferences.label_noise) != 1:
-            raise ValueError("preferences: a search has exactly one num_preferred and one label_noise")
-        if len(self.task_thresholds(self.tasks[0])) != 1:
-            raise ValueError("thresholds: a search has exactly one; give middle or [C]")
+        for name in get_method("prefine").axes:
+            if name != WEIGHT and len(self.axis_values(name, self.tasks[0])) != 1:
+                raise ValueError(f"{axes()[name].key}: a search has exactly one value; give one")
         if WEIGHT not in self.search.space and len(self.fixed_weights) != 1:
             raise ValueError("search.space.weight: give a range here, or exactly one weight above 0 in weights")
         return self
@@ -126,11 +130,11 @@ class SearchConfig(SweepConfig):
                         raise ValueError(f"search.space.weight: weights are finite and at least 0 (got {value!r})")
                     continue
                 try:
-                    FineTuneConfig(**{**self.finetune.model_dump(), key: value})
+                    with_values(self, {key: value})
                 except ValidationError as error:
                     message = error.errors()[0]["msg"].removeprefix("Value error, ")
                     raise ValueError(f"search.space.{key}: {message} (got {value!r})") from error
-            if isinstance(dimension, Range) and not isinstance(getattr(self.finetune, key, 0.0), int | float):
+            if isinstance(dimension, Range) and not isinstance(searched_value(self, key), int | float):
                 raise ValueError(f"search.space.{key}: names, not numbers: give a list of values")
         return self
 
@@ -140,18 +144,41 @@ class SearchConfig(SweepConfig):
             return self
         if "steps" in self.search.space:
             raise ValueError("search.space.steps: early stopping chooses the steps; leave them out of the space")
-        if self.search.first_rung >= self.finetune.steps:
-            raise ValueError(f"search.first_rung: must be below finetune.steps, {self.finetune.steps}")
-        if self.finetune.counterfactuals != "learner" and self.search.first_rung % self.finetune.refresh_every:
+        if self.search.first_rung >= self.settings("prefine").steps:
+            raise ValueError(f"search.first_rung: must be below finetune.steps, {self.settings('prefine').steps}")
+        if self.needs_counterfactual_actors and self.search.first_rung % searched_value(self, "advanced.refresh_every"):
             raise ValueError(
-                "search.first_rung: must be a multiple of finetune.refresh_every with counterfactual actors"
+                "search.first_rung: must be a multiple of finetune.advanced.refresh_every with counterfactual actors"
             )
         return self
 
     @property
     def fixed_weights(self) -> tuple[float, ...]:
         """The weights above 0 of the `weights` key."""
-        return tuple(weight for weight in self.weights if weight > 0)
+        return tuple(weight for weight in self.axis_values(WEIGHT, self.tasks[0]) if weight > 0)
+
+
+def searched_value(config: SweepConfig, key: str) -> Any:
+    """The configuration's own value of a searched key; a number for the weight."""
+    if key == WEIGHT:
+        return 0.0
+    settings: Any = config.settings("prefine")
+    return (
+        getattr(settings.advanced, key.removeprefix(_ADVANCED)) if key.startswith(_ADVANCED) else getattr(settings, key)
+    )
+
+
+def with_values(config: SweepConfig, values: Mapping[str, Any]) -> FineTuneSettings:
+    """The configuration's fine-tuning settings with searched values in place.
+
+    Raises:
+        pydantic.ValidationError: a value is not possible.
+    """
+    content = config.settings("prefine").model_dump()
+    for key, value in values.items():
+        section = content["advanced"] if key.startswith(_ADVANCED) else content
+        section[key.removeprefix(_ADVANCED)] = value
+    return FineTuneSettings(**content)
 
 
 def load_search_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SearchConfig:
@@ -161,9 +188,3 @@ def load_search_config(path: str | Path, overrides: dict[str, Any] | None = None
         ConfigError: naming the file, the key and what would be right.
     """
     return load_config_as(SearchConfig, path, overrides)
-
-
-def is_search(root: Path) -> bool:
-    """Whether a results folder is of a search."""
-    path = root / "config.yaml"
-    return path.exists() and any(line.startswith("search:") for line in path.read_text().splitlines())

@@ -12,8 +12,8 @@ import pandas as pd
 
 from prefine_ray.core.hashing import digest
 from prefine_ray.experiment.cells import TUNING, Pack, TaskInputs, make_cells
-from prefine_ray.experiment.config import SweepConfig
-from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, Values
+from prefine_ray.experiment.config import make_config
+from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, Values, with_values
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import normalized_cost
 from prefine_ray.tasks.spec import get_task
@@ -27,7 +27,6 @@ class SearchTrial:
     """One setting of the hyperparameters and the pack of cells, one per tuning seed, that tries it."""
 
     values: Values
-    config: SweepConfig  # with the values in place
     pack: Pack
 
 
@@ -50,23 +49,23 @@ def rungs(config: SearchConfig) -> tuple[int, ...]:
     if settings.early_stopping is None:
         return ()
     steps = [settings.first_rung]
-    while steps[-1] * settings.reduction_factor < config.finetune.steps:
+    while steps[-1] * settings.reduction_factor < config.settings("prefine").steps:
         steps.append(steps[-1] * settings.reduction_factor)
     return tuple(steps)
 
 
 def make_trial(config: SearchConfig, values: Values, inputs: Mapping[str, TaskInputs]) -> SearchTrial:
     """The trial of these values. Its pack is named by all that determines its rows, not by when it was suggested."""
-    finetune = {key: value for key, value in values.items() if key != WEIGHT}
     weight = float(values.get(WEIGHT, config.fixed_weights[0] if config.fixed_weights else 0.0))
-    plain = config.model_dump(exclude={"search"})
-    tried = SweepConfig(**{**plain, "finetune": {**plain["finetune"], **finetune}, "weights": (weight,)})
+    plain = {**config.model_dump(exclude={"search"}), "weights": (weight,)}
+    plain["finetune"] = with_values(config, {key: value for key, value in values.items() if key != WEIGHT})
+    tried = make_config(**plain)
     cells = [
         replace(cell, name=digest(["search", cell.name, rungs(config)]))  # a sweep's cell has no rungs
         for cell in make_cells(tried, inputs)
-        if cell.weight == weight and cell.split == TUNING
+        if cell.axes["weight"] == weight and cell.split == TUNING
     ]
-    return SearchTrial(values, tried, Pack(digest([cell.name for cell in cells]), tuple(cells)))
+    return SearchTrial(values, Pack(digest([cell.name for cell in cells]), tuple(cells)))
 
 
 def tidy(config: SearchConfig, values: Mapping[str, Any]) -> Values:
@@ -119,7 +118,7 @@ def stops(episodes: pd.DataFrame, pack: Pack, needed: Mapping[int, float]) -> bo
     """Whether the latest of these looks ends a trial: it diverged, or is under what its rung needs (`cutoffs`)."""
     if episodes.empty:
         return False
-    scores = mean_scores(episodes, pack.task, pack.cells[0].threshold)
+    scores = mean_scores(episodes, pack.task, pack.cells[0].axes["threshold"])
     step = max(scores)
     score = rank_score(*scores[step])
     return math.isnan(score) or score < needed.get(step, -math.inf)
@@ -132,5 +131,5 @@ def read_outcome(results: ResultsDir, pack: Pack) -> Outcome | None:
         return None
     episodes = results.read_part("episodes", pack.name)
     first = pack.cells[0]
-    scores = {} if episodes.empty else mean_scores(episodes, first.task, first.threshold)
+    scores = {} if episodes.empty else mean_scores(episodes, first.task, first.axes["threshold"])
     return Outcome(scores, failed=bool((trials["status"] != "finished").any()) or not scores)

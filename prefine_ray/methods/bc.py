@@ -13,13 +13,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from prefine_ray.core.settings import Positive, PositiveFloat, Section
+from prefine_ray.core.settings import Advanced, MethodSettings, Positive, PositiveFloat
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.actor import log_prob, new_actors
 from prefine_ray.methods.cloning import Cloning
-from prefine_ray.methods.population import (
-    Member,
-)
+from prefine_ray.methods.population import Member
+from prefine_ray.methods.registry import LearnerInputs, Method, register
+
+
+class BCAdvanced(Advanced):
+    """Settings of behavioural cloning that hardly anybody changes."""
+
+    hidden: tuple[Positive, ...] = (256, 256)
+
+
+class BCSettings(MethodSettings):
+    """BC-All and BC-Safe; the defaults are OSRL's."""
+
+    steps: Positive = 100_000  # gradient steps
+    batch_size: Positive = 512
+    learning_rate: PositiveFloat = 1e-3  # Adam
+    advanced: BCAdvanced = BCAdvanced()
 
 
 class BehaviouralCloning(Cloning):
@@ -29,21 +43,24 @@ class BehaviouralCloning(Cloning):
         self,
         trajectories: Trajectories,
         members: Sequence[Member],
-        config: BCConfig,
+        config: BCSettings,
         device: str | torch.device = "cpu",
     ):
-        super().__init__(new_actors(trajectories, members, config.hidden), trajectories, members, config, device)
+        actors = new_actors(trajectories, members, config.advanced.hidden)
+        super().__init__(actors, trajectories, members, config, device)
 
     def _errors(self, observations: Tensor, actions: Tensor) -> Tensor:
         return -log_prob(self.policy, observations, actions) / actions.shape[-1]
 
 
-class BCConfig(Section):
-    """BC-All and BC-Safe; defaults are OSRL's (see `prefine_ray.methods.bc`)."""
+def _learner(settings: MethodSettings, inputs: LearnerInputs) -> BehaviouralCloning:
+    assert isinstance(settings, BCSettings)
+    return BehaviouralCloning(inputs.trajectories, inputs.members, settings, inputs.device)
 
-    steps: Positive = 100_000  # gradient steps
-    batch_size: Positive = 512
-    learning_rate: PositiveFloat = 1e-3  # Adam
-    hidden: tuple[Positive, ...] = (256, 256)
-    log_every: Positive = 500
-    checkpoint_every: Positive = 10_000
+
+BC_ALL = register(
+    Method("bc_all", "BC-All", section="bc", settings=BCSettings, learner=_learner, axes=(), trains_on="all")
+)
+BC_SAFE = register(
+    Method("bc_safe", "BC-Safe", "bc", settings=BCSettings, learner=_learner, axes=("threshold",), trains_on="safe")
+)

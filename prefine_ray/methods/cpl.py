@@ -12,19 +12,37 @@ phases.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from prefine_ray.core.settings import Positive, PositiveFloat
+from prefine_ray.core.settings import MethodSettings, Positive, PositiveFloat, Share
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.segments import PreferenceLoss, SegmentConfig, SegmentLearner
+from prefine_ray.methods.registry import LearnerInputs, Method, register
+from prefine_ray.methods.segments import (
+    PreferenceLoss,
+    SegmentAdvanced,
+    SegmentLearner,
+    SegmentSettings,
+    whole_segments,
+)
+
+
+class CPLAdvanced(SegmentAdvanced):
+    """Settings of CPL-KL that hardly anybody changes."""
+
+    alpha: PositiveFloat = 0.2  # inverse temperature
+    bias: Share = 0.75  # lambda
+
+
+class CPLSettings(SegmentSettings):
+    """CPL-KL; the defaults are the published ones."""
+
+    steps: Positive = 500_000
+    bc_steps: Positive = 200_000
+    advanced: CPLAdvanced = CPLAdvanced()
 
 
 def cpl_loss(preferred: Tensor, dispreferred: Tensor, alpha: float, bias: float) -> PreferenceLoss:
@@ -52,23 +70,36 @@ class CPL(SegmentLearner):
         self,
         trajectories: Trajectories,
         members: Sequence[Member],
-        config: CPLConfig,
+        config: CPLSettings,
         device: str | torch.device = "cpu",
     ):
-        super().__init__(trajectories, members, config, device)
-        self._alpha, self._bias = config.alpha, config.bias
-
-    def _sides(self, member: Member) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self._starts(member.preferred), self._starts(member.dispreferred)
+        sides = [
+            (
+                whole_segments(trajectories, member.preferred, config.segment),
+                whole_segments(trajectories, member.dispreferred, config.segment),
+            )
+            for member in members
+        ]
+        super().__init__(trajectories, members, config, sides, device)
+        self._alpha, self._bias = config.advanced.alpha, config.advanced.bias
 
     def _preference_loss(self, desirable: Tensor, undesirable: Tensor, places: list[Tensor]) -> PreferenceLoss:
         return cpl_loss(desirable, undesirable, self._alpha, self._bias)
 
 
-class CPLConfig(SegmentConfig):
-    """CPL-KL; defaults are the published ones (see `prefine_ray.methods.cpl`)."""
+def _learner(settings: MethodSettings, inputs: LearnerInputs) -> CPL:
+    assert isinstance(settings, CPLSettings)
+    return CPL(inputs.trajectories, inputs.members, settings, inputs.device)
 
-    steps: Positive = 500_000
-    bc_steps: Positive = 200_000
-    alpha: PositiveFloat = 0.2  # inverse temperature
-    bias: Annotated[float, Field(gt=0, le=1)] = 0.75  # lambda
+
+CPL_KL = register(
+    Method(
+        name="cpl",
+        shown="CPL-KL",
+        section="cpl",
+        settings=CPLSettings,
+        learner=_learner,
+        axes=("preferred", "num_preferred", "label_noise", "threshold"),
+        needs_dispreferred=True,
+    )
+)

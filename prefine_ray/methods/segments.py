@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from prefine_ray.core.settings import Positive, PositiveFloat, Section
+from prefine_ray.core.settings import Advanced, MethodSettings, Positive, PositiveFloat
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.actor import log_prob, new_actors
 from prefine_ray.methods.population import CHUNK, Member, MemberRows, Metrics, PopulationLearner
@@ -27,6 +27,37 @@ from prefine_ray.methods.segment_table import segment_starts
 from prefine_ray.policies.gaussian import GaussianPolicy
 
 _BLOCK = 8192  # data steps whose reference log-probabilities are computed at once
+
+
+class SegmentAdvanced(Advanced):
+    """Settings of CPL-KL and TraC that hardly anybody changes."""
+
+    preference_rate: PositiveFloat = 0.1  # factor of the learning rate in the preference phase
+    hidden: tuple[Positive, ...] = (256, 256)
+    checkpoint_every: Positive = 5_000
+
+
+class SegmentSettings(MethodSettings):
+    """What CPL-KL and TraC have in common."""
+
+    steps: Positive = 100_000  # gradient steps in all
+    bc_steps: Positive = 30_000  # of them cloning, before the preference loss
+    batch_size: Annotated[int, Field(gt=0, multiple_of=2)] = 96  # segments, half of them from either side
+    segment: Positive = 64  # steps per segment
+    learning_rate: PositiveFloat = 1e-4  # Adam
+    warmup_steps: Positive = 10_000  # of that phase, over which its rate rises from 0
+    advanced: SegmentAdvanced = SegmentAdvanced()
+
+    @model_validator(mode="after")
+    def _phases(self) -> SegmentSettings:
+        if self.bc_steps >= self.steps:
+            raise ValueError(f"bc_steps ({self.bc_steps}) must be below steps ({self.steps}), which counts both phases")
+        return self
+
+    @property
+    def least_steps(self) -> int:
+        """Steps that a trajectory must have to be trained on."""
+        return self.segment
 
 
 class PreferenceLoss(NamedTuple):
@@ -38,19 +69,30 @@ class PreferenceLoss(NamedTuple):
     accuracy: Tensor  # fraction of segments, or pairs, on the right side
 
 
+Sides = tuple[NDArray[np.int64], NDArray[np.int64]]  # first steps of the desirable and of the undesirable segments
+
+
+def whole_segments(trajectories: Trajectories, episodes: NDArray[np.int64], segment: int) -> NDArray[np.int64]:
+    """First steps of all segments of `segment` steps that fit in these episodes."""
+    lengths = trajectories.lengths[episodes]
+    return segment_starts(trajectories.starts[episodes], lengths, lengths, segment)[0]
+
+
 class SegmentLearner(PopulationLearner):
-    """The two phases; a method adds which segments are on which side, and its loss."""
+    """The two phases; a method says which segments are on which side, and adds its loss."""
 
     def __init__(
         self,
         trajectories: Trajectories,
         members: Sequence[Member],
-        config: SegmentConfig,
+        config: SegmentSettings,
+        sides: Sequence[Sides],
         device: str | torch.device = "cpu",
     ):
-        super().__init__(new_actors(trajectories, members, config.hidden), trajectories, members, config, device)
+        super().__init__(
+            new_actors(trajectories, members, config.advanced.hidden), trajectories, members, config, device
+        )
         self.config = config
-        sides = [self._sides(member) for member in members]
         self._both = MemberRows([np.concatenate(pair) for pair in sides], self.device)
         self._side = [MemberRows([pair[side] for pair in sides], self.device) for side in range(2)]
         self._along = torch.arange(config.segment, device=self.device)
@@ -60,23 +102,14 @@ class SegmentLearner(PopulationLearner):
     # ------------------------------------------------------------------ what a method adds
 
     @abstractmethod
-    def _sides(self, member: Member) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First steps of the member's desirable and undesirable segments."""
-
-    @abstractmethod
     def _preference_loss(self, desirable: Tensor, undesirable: Tensor, places: list[Tensor]) -> PreferenceLoss:
         """The loss of the second phase.
 
         Args:
             desirable: [P, B/2, L] log-ratios to the reference along each segment.
             undesirable: [P, B/2, L].
-            places: [P, B/2] each: where the segments stand in the lists of `_sides`, put together member by member.
+            places: [P, B/2] each: where the segments stand in the lists of `sides`, put together member by member.
         """
-
-    def _starts(self, episodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """First steps of all whole segments of these episodes."""
-        lengths = self.trajectories.lengths[episodes]
-        return segment_starts(self.trajectories.starts[episodes], lengths, lengths, self.config.segment)[0]
 
     # ------------------------------------------------------------------ the two phases
 
@@ -90,7 +123,9 @@ class SegmentLearner(PopulationLearner):
             self.optimizer = self._new_optimizer()
         if since >= 0:
             warm = min(1.0, (since + 1) / self.config.warmup_steps)
-            self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * self.config.preference_rate * warm
+            self.optimizer.param_groups[0]["lr"] = (
+                self.config.learning_rate * self.config.advanced.preference_rate * warm
+            )
 
     @torch.no_grad()
     def _set_reference(self, policy: GaussianPolicy) -> None:
@@ -145,24 +180,3 @@ class SegmentLearner(PopulationLearner):
             reference = self.policy.select(range(len(self.members)))
             reference.load_state_dict(state["reference"])
             self._set_reference(reference)
-
-
-class SegmentConfig(Section):
-    """What CPL-KL and TraC have in common (see `prefine_ray.methods.segments`)."""
-
-    steps: Positive = 100_000  # gradient steps in all
-    bc_steps: Positive = 30_000  # of them cloning, before the preference loss
-    batch_size: Annotated[int, Field(gt=0, multiple_of=2)] = 96  # segments, half of them from either side
-    segment: Positive = 64  # steps per segment
-    learning_rate: PositiveFloat = 1e-4  # Adam
-    preference_rate: PositiveFloat = 0.1  # factor of the learning rate in the preference phase
-    warmup_steps: Positive = 10_000  # of that phase, over which its rate rises from 0
-    hidden: tuple[Positive, ...] = (256, 256)
-    log_every: Positive = 500
-    checkpoint_every: Positive = 5_000
-
-    @model_validator(mode="after")
-    def _phases(self) -> SegmentConfig:
-        if self.bc_steps >= self.steps:
-            raise ValueError(f"bc_steps ({self.bc_steps}) must be below steps ({self.steps}), which counts both phases")
-        return self

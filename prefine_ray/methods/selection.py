@@ -1,92 +1,115 @@
-"""Which of the preferred trajectories are learnt from: `finetune.keep`, `keep_by` and `narrow`.
+"""Selection: which of the preferred trajectories are trained on.
 
 A preference says that a trajectory was safe. It does not say that its behaviour is: the safe ones of a reckless policy
-are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. No choice here sees a reward,
-and none but `narrow_by: cost` a cost. The contrast of a trajectory is its mean log pi_p(a|s) - log pi_np(a|s), where
-pi_p and pi_np are clones of D_p and of D_np: what the behaviour of D_np would have produced as well has a low one, and
-is lucky or wrongly labelled.
+are the lucky ones, and a random draw mixes kinds that one policy cannot imitate together. A rule takes a share of D_p:
 
-`keep` takes a share of D_p, by `keep_by`:
+- none: all of them.
+- likely: those that the base policy finds likeliest, by mean log pi_ref(a|s). The base was optimised for reward, so
+  these are of one kind, and of high reward.
+- contrast: as likely, but trajectories of negative contrast come last. The contrast of a trajectory is its mean
+  log pi_p(a|s) - log pi_np(a|s), where pi_p and pi_np are clones of D_p and of D_np: what the behaviour of D_np would
+  have produced as well has a low one, and is lucky or wrongly labelled.
+- cheapest: those of the lowest recorded cost. It is the only rule that sees a cost.
 
-- base: the trajectories that the base policy finds likeliest, mean log pi_ref(a|s). The base was optimised for reward,
-  so these are of one kind, and of high reward.
-- both: by base, but those of negative contrast come last. Among wrongly labelled trajectories many are.
-
-`narrow` then takes the share (1 + w)^-narrow of the kept that has the highest contrast. So the weight w acts on the
-data too: at w = 0 all are learnt from, and the more weight, the fewer, those least like D_np. `narrow_by: cost` takes
-the share of the lowest cost instead, where costs are recorded and a safe behaviour differs from the next by degrees.
+No rule sees a reward, and none the weight.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, model_validator
 
+from prefine_ray.core.settings import Section, Share
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.cloning import CloneConfig, clone_sides
 from prefine_ray.methods.population import SIDES, Member
-from prefine_ray.methods.prefine.settings import KeepBy, NarrowBy
 from prefine_ray.policies.gaussian import GaussianPolicy
 
 CLONES = CloneConfig(steps=1000, batch_size=128)  # of D_p and D_np
 _LOG_STD_MIN, _LEAST_LOG_PROB = -1.0, -50.0  # where likelihoods of trajectories are compared
-_FAR_LESS = 1e6  # than any log-likelihood
 _ROWS = 8192  # steps whose likelihoods are computed at once
 
-
-@dataclass(frozen=True)
-class Choice:
-    """How the preferred trajectories of one member are chosen."""
-
-    share: float = 1.0  # above 0 and at most 1
-    by: KeepBy = "base"
-    narrowed: float = 1.0  # share of those kept, above 0 and at most 1
-    narrowed_by: NarrowBy = "contrast"
-
-    @property
-    def needs_contrast(self) -> bool:
-        """Whether clones of both sides are needed."""
-        narrows = self.narrowed < 1.0 and self.narrowed_by == "contrast"
-        return narrows or (self.share < 1.0 and self.by == "both")
+Rule = Literal["none", "likely", "contrast", "cheapest"]
+_FORM = "a rule (none, likely, contrast or cheapest), or {rule: likely, share: 0.3}"
 
 
-def keep_preferred(
-    trajectories: Trajectories, members: Sequence[Member], choices: Sequence[Choice], base: GaussianPolicy
+class SelectionSettings(Section):
+    """A rule and the share of the preferred trajectories that it takes."""
+
+    rule: Rule = "none"
+    share: Share = 0.5  # of D_p; at least one trajectory is taken
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_without_a_rule(cls, content: Any) -> Any:
+        return (
+            {**content, "share": 1.0}
+            if isinstance(content, dict) and content.get("rule", "none") == "none"
+            else content
+        )
+
+    def __str__(self) -> str:
+        return self.rule if self.rule == "none" else f"{self.rule} {self.share:g}"
+
+
+def _from_word(value: Any) -> Any:
+    """A rule's name alone, or with a share as `SelectionSettings` is written in rows."""
+    if not isinstance(value, str):
+        return value
+    rule, _, share = value.partition(" ")
+    return {"rule": rule, "share": share} if share else {"rule": rule}
+
+
+Selection = Annotated[SelectionSettings, BeforeValidator(_from_word)]
+ALL = SelectionSettings()
+
+
+def select_preferred(
+    trajectories: Trajectories,
+    members: Sequence[Member],
+    selections: Sequence[SelectionSettings],
+    base: GaussianPolicy,
 ) -> list[Member]:
-    """The members with the preferred trajectories that are learnt from.
+    """The members with the preferred trajectories that are trained on.
 
     Args:
         trajectories: what the members' indices point into.
         members: any number.
-        choices: per member.
+        selections: per member.
         base: the base policy, a population of one.
     """
-    contrasting = [index for index, choice in enumerate(choices) if choice.needs_contrast]
+    rules = [selection.rule for selection in selections]
+    contrasting = [index for index, rule in enumerate(rules) if rule == "contrast"]
     contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
-    needs_likelihood = any(choice.share < 1.0 for choice in choices)
+    needs_likelihood = {"likely", "contrast"} & set(rules)
     likelihood = mean_log_probs(base, trajectories)[0] if needs_likelihood else np.zeros(len(trajectories))
-    kept = []
-    for index, (member, choice) in enumerate(zip(members, choices, strict=True)):
-        episodes = member.preferred
-        if choice.share < 1.0:
-            is_lucky = contrast[index] <= 0.0 if choice.by == "both" else False
-            episodes = highest(likelihood - _FAR_LESS * is_lucky, episodes, choice.share)
-        if choice.narrowed < 1.0:
-            scores = -trajectories.summary.costs if choice.narrowed_by == "cost" else contrast[index]
-            episodes = highest(scores, episodes, choice.narrowed)
-        kept.append(replace(member, preferred=episodes))
-    return kept
+    chosen = []
+    for index, (member, selection) in enumerate(zip(members, selections, strict=True)):
+        keys: dict[str, list[NDArray[Any]]] = {
+            "none": [likelihood],
+            "likely": [likelihood],
+            "contrast": [likelihood, contrast.get(index, likelihood) > 0.0],
+            "cheapest": [-trajectories.episode_costs],
+        }
+        chosen.append(replace(member, preferred=highest(keys[selection.rule], member.preferred, selection.share)))
+    return chosen
 
 
-def highest(scores: NDArray[np.float64], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
-    """The share of `episodes` with the highest `scores` [E], at least one, in their order."""
+def highest(keys: Sequence[NDArray[Any]], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """The share of `episodes` that is highest by the last of the keys [E], then by those before it; at least one.
+
+    The result is in the order of their numbers; of equal ones the earlier in `episodes` are taken.
+    """
     count = max(1, math.ceil(share * len(episodes)))
-    return np.sort(episodes[np.argsort(-scores[episodes], kind="stable")[:count]])
+    order = np.lexsort([-1.0 * key[episodes] for key in keys])
+    return np.sort(episodes[order[:count]])
 
 
 def contrasts(trajectories: Trajectories, members: Sequence[Member]) -> list[NDArray[np.float64]]:

@@ -19,22 +19,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from prefine_ray.core.settings import PositiveFloat
+from prefine_ray.core.settings import Fraction, MethodSettings, PositiveFloat, Share
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.segments import PreferenceLoss, SegmentConfig, SegmentLearner
+from prefine_ray.methods.registry import LearnerInputs, Method, register
+from prefine_ray.methods.segments import (
+    PreferenceLoss,
+    SegmentAdvanced,
+    SegmentLearner,
+    SegmentSettings,
+    Sides,
+    whole_segments,
+)
 from prefine_ray.tasks.spec import Suite
 
 _LOG_EPS = math.log(1e-6)  # a segment that is classified this wrongly gives no more gradient
+
+
+class TraCAdvanced(SegmentAdvanced):
+    """Settings of TraC that hardly anybody changes; null: the published value of the task's suite."""
+
+    alpha: PositiveFloat | None = None  # inverse temperature
+    gamma: Share = 0.99  # discount along a segment
+    eta: PositiveFloat | None = None  # weight of the undesirable side
+    kappa: Fraction = 0.7  # least weight of a segment of a preferred trajectory
+    top: Share = 0.5  # share of the preferred segments that is desirable
+    bottom: Fraction | None = None  # share of them that is undesirable
+
+
+class TraCSettings(SegmentSettings):
+    """TraC; the defaults are the published ones."""
+
+    advanced: TraCAdvanced = TraCAdvanced()
 
 
 class SuiteSettings(NamedTuple):
@@ -105,42 +129,55 @@ class TraC(SegmentLearner):
         self,
         trajectories: Trajectories,
         members: Sequence[Member],
-        config: TraCConfig,
+        config: TraCSettings,
         suite: Suite,
         device: str | torch.device = "cpu",
     ):
-        published = PUBLISHED[suite]
-        self._alpha = published.alpha if config.alpha is None else config.alpha
-        self._eta = published.eta if config.eta is None else config.eta
-        self._bottom = published.bottom if config.bottom is None else config.bottom
-        self._trac = config
-        self._parts: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
-        super().__init__(trajectories, members, config, device)
+        self._trac, published = config.advanced, PUBLISHED[suite]
+        self._alpha = published.alpha if self._trac.alpha is None else self._trac.alpha
+        self._eta = published.eta if self._trac.eta is None else self._trac.eta
+        bottom = published.bottom if self._trac.bottom is None else self._trac.bottom
+        labelled = [label_segments(trajectories, member, config, bottom) for member in members]
+        super().__init__(trajectories, members, config, [sides for sides, _ in labelled], device)
         self._weights = [
-            torch.from_numpy(np.concatenate(part)).to(self.device) for part in zip(*self._parts, strict=True)
+            torch.from_numpy(np.concatenate(part)).to(self.device)
+            for part in zip(*(weights for _, weights in labelled), strict=True)
         ]
-
-    def _sides(self, member: Member) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        starts, unsafe = self._starts(member.preferred), self._starts(member.dispreferred)
-        if len(starts) == 0:
-            return starts, unsafe
-        total = np.concatenate([[0.0], np.cumsum(self.trajectories.rewards, dtype=np.float64)])
-        returns = total[starts + self.config.segment] - total[starts]
-        good, good_weights, bad, bad_weights = select_segments(returns, self._trac.kappa, self._trac.top, self._bottom)
-        self._parts.append((good_weights, np.concatenate([np.ones(len(unsafe), dtype=np.float32), bad_weights])))
-        return starts[good], np.concatenate([unsafe, starts[bad]])
 
     def _preference_loss(self, desirable: Tensor, undesirable: Tensor, places: list[Tensor]) -> PreferenceLoss:
         weights = [table[at] for table, at in zip(self._weights, places, strict=True)]
         return trac_loss(desirable, undesirable, weights, self._alpha, self._trac.gamma, self._eta)
 
 
-class TraCConfig(SegmentConfig):
-    """TraC; defaults are the published ones, null: that of the task's suite (see `prefine_ray.methods.trac`)."""
+def label_segments(
+    trajectories: Trajectories, member: Member, config: TraCSettings, bottom: float
+) -> tuple[Sides, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """First steps of a member's desirable and undesirable segments, and their weights."""
+    starts, unsafe = (
+        whole_segments(trajectories, episodes, config.segment) for episodes in (member.preferred, member.dispreferred)
+    )
+    if len(starts) == 0:
+        return (starts, unsafe), (np.ones(0, dtype=np.float32), np.ones(len(unsafe), dtype=np.float32))
+    total = np.concatenate([[0.0], np.cumsum(trajectories.rewards, dtype=np.float64)])
+    returns = total[starts + config.segment] - total[starts]
+    good, good_weights, bad, bad_weights = select_segments(returns, config.advanced.kappa, config.advanced.top, bottom)
+    weights = (good_weights, np.concatenate([np.ones(len(unsafe), dtype=np.float32), bad_weights]))
+    return (starts[good], np.concatenate([unsafe, starts[bad]])), weights
 
-    alpha: PositiveFloat | None = None  # inverse temperature
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.99  # discount along a segment
-    eta: PositiveFloat | None = None  # weight of the undesirable side
-    kappa: Annotated[float, Field(ge=0, le=1)] = 0.7  # least weight of a segment of a preferred trajectory
-    top: Annotated[float, Field(gt=0, le=1)] = 0.5  # share of the preferred segments that is desirable
-    bottom: Annotated[float, Field(ge=0, le=1)] | None = None  # share of them that is undesirable
+
+def _learner(settings: MethodSettings, inputs: LearnerInputs) -> TraC:
+    assert isinstance(settings, TraCSettings)
+    return TraC(inputs.trajectories, inputs.members, settings, inputs.task.suite, inputs.device)
+
+
+TRAC = register(
+    Method(
+        name="trac",
+        shown="TraC",
+        section="trac",
+        settings=TraCSettings,
+        learner=_learner,
+        axes=("preferred", "num_preferred", "label_noise", "threshold"),
+        needs_dispreferred=True,
+    )
+)

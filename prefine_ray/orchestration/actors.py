@@ -16,7 +16,7 @@ from ray.util import ActorPool
 from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.trajectories import Trajectories
-from prefine_ray.experiment.job import FineTuneJob, load_members
+from prefine_ray.experiment.job import TrainingJob, load_trajectories
 from prefine_ray.orchestration.cluster import ResourcePlan, place
 from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator
 from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
@@ -54,9 +54,10 @@ class RolloutActor:
 class CounterfactualActor:
     """Generates counterfactual trajectories beside the learner of the same job."""
 
-    def __init__(self, job: FineTuneJob) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         torch.set_num_threads(1)
-        trajectories, _ = load_members(job)
+        trajectories, _ = load_trajectories(job)
+        assert job.mode is not None
         self._generator = CounterfactualGenerator(job.pack.task, trajectories, job.mode)
 
     def generate(self, request: CounterfactualRequest) -> Counterfactuals:
@@ -81,7 +82,7 @@ class ActorSource:
         return ray.get(self._results)
 
 
-def start_counterfactual_actors(job: FineTuneJob, plan: ResourcePlan) -> list[Any]:
+def start_counterfactual_actors(job: TrainingJob, plan: ResourcePlan) -> list[Any]:
     """Starts the actors of one trial on the rollout nodes; another pack's begin at another node."""
     make = CounterfactualActor.options  # type: ignore[attr-defined]
     first = int(job.pack.name, 16)

@@ -15,12 +15,12 @@ from prefine_ray.core.files import file_digest
 from prefine_ray.data.download import fetch
 from prefine_ray.data.hdf5 import read_attrs, read_summary, write_dsrl
 from prefine_ray.experiment.cells import TaskInputs
-from prefine_ray.experiment.config import CLONED_BASES, DataConfig, SweepConfig
+from prefine_ray.experiment.config import CLONED_BASES, SweepConfig
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.orchestration.actors import map_units
 from prefine_ray.policies.files import save_policy
-from prefine_ray.rollouts.collection import assemble, behaviours, plan_units, recipe_digest
+from prefine_ray.rollouts.collection import DataConfig, assemble, behaviours, plan_units, recipe_digest
 from prefine_ray.tasks.spec import Task, get_task
 
 

@@ -22,10 +22,10 @@ from ray.tune.search.optuna import OptunaSearch
 from tqdm import tqdm
 
 from prefine_ray.core.seeding import derive
-from prefine_ray.experiment.cells import Pack
+from prefine_ray.experiment.cells import Pack, make_cells
 from prefine_ray.experiment.config import dump_config
-from prefine_ray.experiment.job import FineTuneJob, check_inputs, policy_header, trial_rows
-from prefine_ray.experiment.search_config import Range, SearchConfig, Values
+from prefine_ray.experiment.job import TrainingJob, check_inputs, policy_header, trial_rows
+from prefine_ray.experiment.search_config import Range, SearchConfig, Values, searched_value
 from prefine_ray.experiment.search_trials import (
     Outcome,
     SearchTrial,
@@ -36,7 +36,6 @@ from prefine_ray.experiment.search_trials import (
     stops,
     tidy,
 )
-from prefine_ray.methods.prefine.settings import FineTuneConfig
 from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import TRIAL_CPUS, plan_resources
 from prefine_ray.orchestration.failures import full_text, is_transient
@@ -83,15 +82,14 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
 
 def _prepare(config: SearchConfig, results: ResultsDir, data_directory: Path) -> SweepContext:
     results.write_config(dump_config(config))
-    modes = config.search.space.get("counterfactuals", (config.finetune.counterfactuals,))
-    plan = plan_resources(config.resources, counterfactual_actors=set(modes) != {"learner"})
+    plan = plan_resources(config.resources, config.needs_counterfactual_actors)
     plan = replace(plan, concurrent_trials=min(plan.concurrent_trials, config.search.round))
     print(f"Resources: {plan}", flush=True)
     actors = start_rollout_actors(plan)
     inputs = prepare(config, data_directory, actors)
-    check_inputs(config, inputs)
+    check_inputs(make_cells(config, inputs), inputs)
     check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
-    return SweepContext(config, inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
+    return SweepContext(inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
 
 
 class RoundSearch(OptunaSearch):
@@ -119,7 +117,8 @@ class RoundSearch(OptunaSearch):
             trial = self._ask(number)
             if read_outcome(self._results, trial.pack) is None and not self._is_running(trial):
                 self._numbers[trial_id] = number
-                return {"number": number, "values": trial.values, "cutoffs": self._cutoffs()}
+                given = {"number": number, "trial": trial, "cutoffs": self._cutoffs(), "rungs": rungs(self.config)}
+                return given
         return Searcher.FINISHED  # type: ignore[return-value]  # as Tune documents it
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
@@ -166,10 +165,9 @@ def distributions(config: SearchConfig) -> dict[str, BaseDistribution]:
     """The search space in Optuna's terms."""
     known: dict[str, BaseDistribution] = {}
     for key, dimension in config.search.space.items():
-        field = FineTuneConfig.model_fields.get(key)
         if not isinstance(dimension, Range):
             known[key] = CategoricalDistribution(dimension)
-        elif field is not None and isinstance(getattr(config.finetune, key), int):
+        elif isinstance(searched_value(config, key), int):
             low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
             known[key] = IntDistribution(low, high, log=dimension.log, step=step)
         else:
@@ -186,7 +184,7 @@ class TuningWatch:
     """Evaluates a pack at the rungs on its tuning episodes, and stops it where it does worse than others did."""
 
     context: SweepContext
-    job: FineTuneJob
+    job: TrainingJob
     steps: tuple[int, ...]
     cutoffs: dict[int, float]
 
@@ -218,12 +216,10 @@ def run_trial(config: dict[str, Any], context: SweepContext) -> None:
 
     As in a sweep, an error that would come again is recorded and the trial ends well.
     """
-    search = context.config
-    assert isinstance(search, SearchConfig)
-    number, trial = config["number"], make_trial(search, config["values"], context.inputs)
+    number, trial = config["number"], config["trial"]
     needed = {int(step): score for step, score in config["cutoffs"].items()}
     try:
-        _train_and_look(number, trial, needed, context, rungs(search))
+        _train_and_look(number, trial, needed, context, config["rungs"])
     except Exception as error:
         if is_transient(error):
             raise
@@ -237,8 +233,8 @@ def run_trial(config: dict[str, Any], context: SweepContext) -> None:
 def _train_and_look(
     number: int, trial: SearchTrial, needed: dict[int, float], context: SweepContext, steps: tuple[int, ...]
 ) -> None:
-    job = FineTuneJob(trial.pack, context.inputs[trial.pack.task], trial.config)
-    watch = TuningWatch(replace(context, config=trial.config), job, steps, needed)
+    job = TrainingJob(trial.pack, context.inputs[trial.pack.task])
+    watch = TuningWatch(context, job, steps, needed)
     trained = train_pack(job, context.plan, context.train_storage, watch)
     if trained.watched.empty or trained.step > trained.watched["step"].max():
         last = watch.look(trained.policies, trained.step)
@@ -257,7 +253,7 @@ def _asked(number: int, trial: SearchTrial) -> dict[str, Any]:
     return {"number": number, **{f"search.{key}": value for key, value in trial.values.items()}}
 
 
-def write_trial(results: ResultsDir, number: int, trial: SearchTrial, job: FineTuneJob, trained: TrainedPack) -> None:
+def write_trial(results: ResultsDir, number: int, trial: SearchTrial, job: TrainingJob, trained: TrainedPack) -> None:
     """Puts a trial on disk: one row per cell with the searched values, its curves, its episodes at every rung."""
     rows = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
     rows = rows.assign(steps=trained.step, **_asked(number, trial))
@@ -347,7 +343,7 @@ class SearchProgress(tune.Callback):
         self._say(trial, f"FAILED: {last_line(text)}")
 
     def _say(self, trial: Any, text: str) -> None:
-        values = ", ".join(f"{key} {value}" for key, value in trial.config["values"].items())
+        values = ", ".join(f"{key} {value}" for key, value in trial.config["trial"].values.items())
         self._bar.write(f"trial {trial.config['number']}: {text} ({values})", file=sys.stderr)
         self._bar.update(1)
         self._tracker.update()

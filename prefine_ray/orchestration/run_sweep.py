@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 
 from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, dump_config
-from prefine_ray.experiment.job import FineTuneJob, check_inputs, policy_header, trial_rows
+from prefine_ray.experiment.job import TrainingJob, check_inputs, policy_header, trial_rows
 from prefine_ray.orchestration.actors import map_units, start_rollout_actors
 from prefine_ray.orchestration.cluster import TRIAL_CPUS, ResourcePlan, plan_resources
 from prefine_ray.orchestration.failures import full_text, is_transient
@@ -42,7 +42,6 @@ TRIAL_FAILURES = 5  # a trial whose process or node was lost is tried again this
 class SweepContext:
     """What every trial shares."""
 
-    config: SweepConfig
     inputs: dict[str, TaskInputs]
     results: ResultsDir
     plan: ResourcePlan
@@ -87,38 +86,36 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
         print(f"Resources: {plan}", flush=True)
         actors = start_rollout_actors(plan)
         inputs = prepare(config, data_directory, actors)
-        check_inputs(config, inputs)
+        grid = make_cells(config, inputs)
+        check_inputs(grid, inputs)
         check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
-        context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
-        return _run_cells(context, tracker, heartbeat)
+        context = SweepContext(inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
+        return _run_cells(config, grid, context, tracker, heartbeat)
 
 
-def _run_cells(context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) -> RunOutcome:
-    config, results = context.config, context.results
-    grid = make_cells(config, context.inputs)
-    cells = [*base_cells(config, context.inputs), *grid]
+def _run_cells(
+    config: SweepConfig, grid: list[Cell], context: SweepContext, tracker: Tracker, heartbeat: Heartbeat
+) -> RunOutcome:
+    results, bases = context.results, base_cells(config, context.inputs)
+    cells = [*bases, *grid]
     results.write_grid([cell.identity for cell in cells])
     tracker.start(dump_config(config))
-    run_base_cells(context)
+    run_base_cells(context, bases)
     with SweepProgress(results, cells, tracker, heartbeat) as progress:
-        _run_packs(context, grid, progress)
+        _run_packs(context, grid, config.resources.max_population, progress)
     results.merge([cell.name for cell in cells])
     outcome = _outcome(results, cells)
     heartbeat.show("finished" if outcome.complete else "stopped")
     return outcome
 
 
-def run_base_cells(context: SweepContext) -> None:
+def run_base_cells(context: SweepContext, cells: Sequence[Cell]) -> None:
     """Evaluates the base policy of each task on the evaluation episodes of each seed."""
-    done = context.results.finished_cells()
-    for task in context.config.tasks:
-        missing = [c for c in base_cells(context.config, context.inputs) if c.task == task and c.name not in done]
-        if not missing:
-            continue
-        base = load_policy(context.inputs[task].base_path)
-        episodes = evaluate_cells(context, missing, [base] * len(missing), "base")
-        trials = pd.DataFrame([{**cell.identity, "status": "finished", "error": ""} for cell in missing])
-        context.results.write_part(make_packs(missing, set())[0].name, {"episodes": episodes, "trials": trials})
+    for pack in make_packs(cells, context.results.finished_cells()):
+        base = load_policy(context.inputs[pack.task].base_path)
+        episodes = evaluate_cells(context, pack.cells, [base] * len(pack.cells), "base")
+        trials = pd.DataFrame([{**cell.identity, "status": "finished", "error": ""} for cell in pack.cells])
+        context.results.write_part(pack.name, {"episodes": episodes, "trials": trials})
 
 
 def evaluate_cells(
@@ -127,9 +124,9 @@ def evaluate_cells(
     """Rows of the evaluation episodes of each cell's policy, many policies in one batch, on the rollout actors."""
     if not cells:
         return pd.DataFrame()
-    episodes = context.config.evaluation.episodes
+    episodes = cells[0].episodes
     parts = evaluation_parts(len(cells), episodes, rollout_copies(cells[0].task), len(context.actors))
-    units = [evaluation_unit(context.config, cells[part], policies[part]) for part in parts]
+    units = [evaluation_unit(cells[part], policies[part]) for part in parts]
     tables = map_units(context.actors, "table", units)
     rows = []
     for part, table in zip(parts, tables, strict=True):
@@ -145,10 +142,10 @@ def evaluation_parts(cells: int, episodes: int, copies: int, actors: int) -> lis
     return [slice(first, min(first + size, cells)) for first in range(0, cells, size)]
 
 
-def evaluation_unit(config: SweepConfig, cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> RolloutUnit:
+def evaluation_unit(cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> RolloutUnit:
     """The evaluation episodes of each cell's policy as one batch, cell after cell."""
-    task, episodes = cells[0].task, config.evaluation.episodes
-    seeds = np.concatenate([evaluation_seeds(config.seed, task, cell.seed, episodes) for cell in cells])
+    task = cells[0].task
+    seeds = np.concatenate([evaluation_seeds(c.experiment_seed, task, c.seed, c.episodes) for c in cells])
     return RolloutUnit(task, policy_bytes(stack(policies), PolicyHeader(task)), seeds, copies=len(seeds))
 
 
@@ -172,7 +169,7 @@ def run_pack(config: dict[str, Any], context: SweepContext) -> None:
 
 def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
     """The number of cells that failed."""
-    job = FineTuneJob(pack, context.inputs[pack.task], context.config.for_task(pack.task))
+    job = TrainingJob(pack, context.inputs[pack.task])
     trained = train_pack(job, context.plan, context.train_storage)
     trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
     failed = trials["status"] == "failed"
@@ -187,11 +184,11 @@ def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
 
 def _diverged_text(failed: pd.DataFrame, curves: pd.DataFrame) -> str:
     """Why cells failed, and their learning curves."""
-    rows = failed[["cell", "weight", "seed", "error"]].to_string(index=False)
+    rows = failed[["cell", "method", "weight", "seed", "error"]].to_string(index=False)
     return f"{rows}\n\n{curves[curves['cell'].isin(failed['cell'])].to_string(index=False)}"
 
 
-def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, trials: pd.DataFrame) -> None:
+def _finish_pack(context: SweepContext, job: TrainingJob, trained: TrainedPack, trials: pd.DataFrame) -> None:
     good = [index for index, status in enumerate(trials["status"]) if status == "finished"]
     cells = [job.pack.cells[index] for index in good]
     policies = [trained.policies.select(index) for index in good]
@@ -202,12 +199,12 @@ def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, 
     context.results.write_part(job.pack.name, {"curves": trained.curves, "episodes": episodes, "trials": trials})
 
 
-def _run_packs(context: SweepContext, grid: Sequence[Cell], progress: SweepProgress) -> None:
+def _run_packs(context: SweepContext, grid: Sequence[Cell], most: int | None, progress: SweepProgress) -> None:
     """Runs the unfinished packs with Tune, which ends itself when a trial's process is killed for lack of memory."""
     handler = signal.getsignal(signal.SIGINT)
     for start in range(1, TUNE_STARTS + 1):
         try:
-            packs = make_packs(grid, context.results.finished_cells(), context.config.resources.max_population)
+            packs = make_packs(grid, context.results.finished_cells(), most)
             return tune_packs(context, packs, progress)
         except RuntimeError as error:
             signal.signal(signal.SIGINT, handler)  # Tune's stays after its error

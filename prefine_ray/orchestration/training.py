@@ -22,7 +22,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from prefine_ray.core.files import write_text
 from prefine_ray.experiment.config import MethodSettings
-from prefine_ray.experiment.job import CurveRecorder, FineTuneJob, make_learner
+from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.methods.population import PopulationLearner
 from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
 from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
@@ -77,7 +77,7 @@ class Watch(Protocol):
         """Whether the rows of all looks so far end the training."""
 
 
-def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch | None = None) -> TrainedPack:
+def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch | None = None) -> TrainedPack:
     """Runs a Ray Train fit for a pack and waits for it.
 
     A fit of the same pack that was cut continues from its last checkpoint in `storage`. A fit that `watch` stops
@@ -90,7 +90,7 @@ def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch 
     for name, value in TRAIN_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     _recover_storage(Path(storage) / job.pack.name)
-    actors = start_counterfactual_actors(job, plan) if job.needs_source else []
+    actors = start_counterfactual_actors(job, plan) if job.mode is not None else []
     placement: dict[str, Any] = {"label_selector": {ROLE_LABEL: "learner"}} if plan.learner_label else {}
     trainer = _Trainer(
         _train_worker,
@@ -157,7 +157,7 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 def _train(config: dict[str, Any]) -> None:
     """Trains until the last step or until the watch stops it, with a checkpoint every `checkpoint_every` steps."""
-    job: FineTuneJob = config["job"]
+    job: TrainingJob = config["job"]
     watch: Watch | None = config["watch"]
     torch.set_num_threads(1)
     source = ActorSource(config["counterfactual_actors"]) if config["counterfactual_actors"] else None
@@ -166,8 +166,8 @@ def _train(config: dict[str, Any]) -> None:
     spent, watched = _restore(learner, recorder)
     started = time.perf_counter()
     looks = watch.steps if watch else ()
-    while learner.step < job.settings.steps and not (watch and watch.stops(watched)):
-        learner.train(_next_stop(learner.step, job.settings, looks), recorder)
+    while learner.step < job.pack.settings.steps and not (watch and watch.stops(watched)):
+        learner.train(_next_stop(learner.step, job.pack.settings, looks), recorder)
         if watch and learner.step in looks:
             watched = pd.concat([watched, watch.look(learner.policies(), learner.step)], ignore_index=True)
         _report(learner, recorder, watched, spent + time.perf_counter() - started)

@@ -24,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
+import yaml
 
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import atomic_path, write_text
@@ -35,6 +36,10 @@ _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "thresh
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
 _STALE_S = 24 * 3600.0  # age of a temporary file that nobody writes any more
+
+
+class ResultsFolderError(PrefineError, ValueError):
+    """A folder is no results folder; the message names the file that is missing or wrong."""
 
 
 class StorageError(PrefineError, OSError):
@@ -68,6 +73,27 @@ class ResultsDir:
     def config_path(self) -> Path:
         """The configuration of the latest run."""
         return self.root / "config.yaml"
+
+    def saved_config(self) -> dict[str, Any]:
+        """The configuration of the latest run as plain values, also where this version would refuse it.
+
+        Raises:
+            ResultsFolderError: the folder has none, or it cannot be read.
+        """
+        try:
+            content = yaml.safe_load(self.config_path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise ResultsFolderError(
+                f"{self.config_path}: cannot be read: {error}; is this a results folder?"
+            ) from error
+        if not isinstance(content, dict):
+            raise ResultsFolderError(f"{self.config_path}: not a configuration")
+        return content
+
+    @property
+    def is_search(self) -> bool:
+        """Whether the folder is of a hyperparameter search."""
+        return self.config_path.exists() and "search" in self.saved_config()
 
     def policy_path(self, cell: str) -> Path:
         """Where a cell's fine-tuned policy lies."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.hashing import digest
 from prefine_ray.core.seeding import derive, episode_seeds
+from prefine_ray.core.settings import Positive, Section
 from prefine_ray.data.trajectories import Trajectories, concatenate
-from prefine_ray.experiment.config import DataConfig
 from prefine_ray.policies.zoo import ZOO
 from prefine_ray.rollouts.rollout import RolloutUnit
 from prefine_ray.tasks.spec import Task
@@ -27,6 +27,16 @@ SPARE = 1.25  # episodes rolled out per episode kept, since some fall outside th
 REWARD_MARGIN = 1.05  # normalised reward up to which episodes are kept
 REWARD_BIN = 0.05  # of the normalised reward, for an even spread
 COST_SHARES = (0.4, 0.1, 0.15, 0.35)  # of episodes up to each threshold, and over the last
+
+
+class DataConfig(Section):
+    """Where the trajectories come from."""
+
+    # zoo: rolled out from the shipped behaviours; dsrl: the published files; a ladder folder of `prefine pretrain`;
+    # or a DSRL-schema file. In paths {task} stands for the task's name.
+    source: str = "zoo"
+    episodes: Positive = 300  # where they are rolled out: episodes per task
+    seed: int = 0  # of the rollouts
 
 
 class NoBehavioursError(PrefineError, ValueError):

@@ -12,12 +12,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from prefine_ray.experiment.cells import IDENTITY
+from prefine_ray.experiment.axes import label_of
+from prefine_ray.experiment.cells import BASE, identity_columns
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
 from prefine_ray.tasks.spec import get_task
 
-_NOT_METRICS = {*IDENTITY, "status", "error", "steps", "step"}
+
+def _not_metrics() -> set[str]:
+    return {*identity_columns(), "status", "error", "steps", "step"}
 
 
 @dataclass(frozen=True)
@@ -47,25 +50,14 @@ class CellRows:
 
     @property
     def label(self) -> str:
-        """For people; unique within a sweep."""
+        """Human-readable; unique within a sweep."""
         task, method, seed = (self.trial[key] for key in ("task", "method", "seed"))
-        if method == "base":
-            return f"{task} base seed {seed}"
-        weight = "" if pd.isna(self.trial["weight"]) else f" w={self.trial['weight']:g}"
-        size, noise = (self.trial.get(name) or 0 for name in ("num_preferred", "label_noise"))
-        threshold = "" if pd.isna(self.trial["threshold"]) else f"{self.trial['threshold']:g}"
-        known = (
-            method,
-            self.trial["preferred"],
-            f"N_p={size}" * (size > 0),
-            f"noise={noise:g}" * (noise > 0),
-            threshold,
-        )
-        return f"{task}{weight} seed {seed} ({', '.join(part for part in known if part)})"
+        axes = "" if method == BASE else label_of(self.trial)
+        return f"{task} {method} seed {seed}" + (f" ({axes})" if axes else "")
 
     def params(self) -> dict[str, str]:
         """The identity columns and the number of steps, without those that do not apply."""
-        values = {key: self.trial.get(key) for key in (*IDENTITY, "steps")}
+        values = {key: self.trial.get(key) for key in (*identity_columns(), "steps")}
         return {
             key: f"{value:.12g}" if isinstance(value, float) else str(value)
             for key, value in values.items()
@@ -76,10 +68,10 @@ class CellRows:
         """Finite values by (name, step): learning curves, the last training metrics, evaluation means."""
         values: dict[tuple[str, int], Any] = {}
         for row in self.curves.to_dict("records"):
-            values |= {(str(key), row["step"]): value for key, value in row.items() if key not in _NOT_METRICS}
+            values |= {(str(key), row["step"]): value for key, value in row.items() if key not in _not_metrics()}
         steps = self.trial.get("steps", 0)
         last = 0 if pd.isna(steps) else int(steps)
-        final = {key: value for key, value in self.trial.items() if key not in _NOT_METRICS}
+        final = {key: value for key, value in self.trial.items() if key not in _not_metrics()}
         values |= {(key, last): value for key, value in {**final, **self.evaluation()}.items()}
         return {
             (key, int(step)): float(value)

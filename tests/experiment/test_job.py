@@ -18,7 +18,7 @@ from prefine_ray.experiment.cells import TaskInputs, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig
 from prefine_ray.experiment.job import (
     CurveRecorder,
-    FineTuneJob,
+    TrainingJob,
     check_inputs,
     load_members,
     make_learner,
@@ -80,7 +80,7 @@ def test_every_method_trains_its_packs(inputs, threshold):
     counts = [Counter(cell.method for cell in pack.cells) for pack in packs]
     assert counts == [{"prefine": 4, "sft": 2}, {"bc_all": 2, "bc_safe": 2}, {"cpl": 2}, {"trac": 2}]
     for pack in packs:
-        job = FineTuneJob(pack, inputs["BallRun"], sweep)
+        job = TrainingJob(pack, inputs["BallRun"], sweep)
         learner, recorder = make_learner(job), CurveRecorder(pack)
         learner.train(job.settings.steps, recorder)
         rows = trial_rows(job, recorder.frame(), learner.policies(), 1.0)
@@ -113,7 +113,7 @@ def test_numbers_of_preferred_and_label_noise_share_a_pack(inputs, threshold):
     preferences = {"num_preferred": [1, 3], "num_dispreferred": 2, "label_noise": [0, 0.5]}
     sweep = config(threshold, methods=["trac"], seeds=1, preferences=preferences)
     (pack,) = make_packs(make_cells(sweep, inputs), set())
-    _, members = load_members(FineTuneJob(pack, inputs["BallRun"], sweep))
+    _, members = load_members(TrainingJob(pack, inputs["BallRun"], sweep))
     assert [len(member.preferred) for member in members] == [1, 1, 3, 3]
     assert [cell.label_noise for cell in pack.cells] == [0.0, 0.5, 0.0, 0.5]
     assert len({member.seed for member in members}) == 1
@@ -163,7 +163,7 @@ def test_a_bad_file_of_labels_is_found_at_once(inputs, threshold, tmp_path: Path
 def test_curves_of_a_cut_training_go_on(inputs, threshold):
     sweep = config(threshold, methods=["trac"])
     (pack,) = make_packs(make_cells(sweep, inputs), set())
-    job = FineTuneJob(pack, inputs["BallRun"], sweep)
+    job = TrainingJob(pack, inputs["BallRun"], sweep)
     whole, cut = CurveRecorder(pack), CurveRecorder(pack)
     make_learner(job).train(6, whole)
     first = make_learner(job)
@@ -179,7 +179,7 @@ def test_keep_leaves_the_preferred_trajectories_that_the_base_finds_likeliest(in
     def members(keep: float | dict[str, float], method: str = "prefine"):
         sweep = config(threshold, finetune={"steps": 6, "batch_size": 8, "log_every": 3, "keep": keep})
         pack = next(p for p in make_packs(make_cells(sweep, inputs), set()) if method in {c.method for c in p.cells})
-        trajectories, all_members = load_members(FineTuneJob(pack, inputs["BallRun"], sweep))
+        trajectories, all_members = load_members(TrainingJob(pack, inputs["BallRun"], sweep))
         return trajectories, [m for c, m in zip(pack.cells, all_members, strict=True) if c.method == method]
 
     trajectories, everything = members(1.0)
@@ -202,7 +202,7 @@ def test_sft_is_weight_0_on_all_preferred_trajectories(inputs, threshold, counte
     for methods in (["prefine"], ["sft"], ["prefine", "sft"]):
         sweep = config(threshold, methods=methods, weights=[0], seeds=1, finetune=finetune)
         (pack,) = make_packs(make_cells(sweep, inputs), set())
-        learner = make_learner(FineTuneJob(pack, inputs["BallRun"], sweep))
+        learner = make_learner(TrainingJob(pack, inputs["BallRun"], sweep))
         learner.train(6)
         policies += [learner.policies().select(index).state_dict() for index in range(len(pack.cells))]
     assert all(torch.equal(policies[0][name], other[name]) for other in policies[1:] for name in other)

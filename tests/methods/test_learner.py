@@ -3,19 +3,19 @@ import pytest
 import torch
 
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.prefine.learner import Learner
+from prefine_ray.methods.prefine.learner import PrefineLearner
 from tests.makers import DISPREFERRED, PREFERRED, ball_run_episodes, finetune_config, small_policy
 from tests.makers import small_learner as learner
 
 
-def curves(of: Learner, until: int) -> dict[str, np.ndarray]:
+def curves(of: PrefineLearner, until: int) -> dict[str, np.ndarray]:
     """Metrics [steps, P]."""
     rows = []
     of.train(until, lambda _, metrics: rows.append(metrics))
     return {name: torch.stack([row[name] for row in rows]).numpy() for name in rows[0]}
 
 
-def flat(of: Learner, member: int = 0) -> torch.Tensor:
+def flat(of: PrefineLearner, member: int = 0) -> torch.Tensor:
     return torch.cat([value.flatten() for value in of.policies().select(member).state_dict().values()])
 
 
@@ -133,7 +133,7 @@ def test_a_missing_source(counterfactuals):
     config = finetune_config(counterfactuals=counterfactuals, checkpoint_every=5)
     member = Member(1.0, PREFERRED, DISPREFERRED, 0)
     with pytest.raises(ValueError, match=f"counterfactuals: {counterfactuals} needs a source"):
-        Learner(small_policy(), ball_run_episodes(), [member], config)
+        PrefineLearner(small_policy(), ball_run_episodes(), [member], config)
 
 
 def test_metrics_come_on_logging_steps_and_the_last():

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from prefine_ray.methods.actor import log_prob, new_actors
-from prefine_ray.methods.bc import BCConfig, BehaviouralCloning
-from prefine_ray.methods.cpl import CPL, CPLConfig, cpl_loss
+from prefine_ray.methods.bc import BCSettings, BehaviouralCloning
+from prefine_ray.methods.cpl import CPL, CPLSettings, cpl_loss
 from prefine_ray.methods.population import Member, PopulationLearner
-from prefine_ray.methods.trac import PUBLISHED, TraC, TraCConfig, select_segments, trac_loss
+from prefine_ray.methods.trac import PUBLISHED, TraC, TraCSettings, select_segments, trac_loss
 from tests.makers import ball_run_episodes
 
 PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)
 SHORT = {"steps": 20, "bc_steps": 10, "batch_size": 8, "segment": 4, "learning_rate": 3e-3, "preference_rate": 1.0}
 SEGMENTS = {**SHORT, "warmup_steps": 4, "hidden": (16, 16), "log_every": 1}
-BC = BCConfig(steps=20, batch_size=32, hidden=(16, 16), log_every=1)
+BC = BCSettings(steps=20, batch_size=32, hidden=(16, 16), log_every=1)
 
 
 def bc(seeds: list[int]) -> BehaviouralCloning:
@@ -28,11 +28,11 @@ def bc(seeds: list[int]) -> BehaviouralCloning:
 
 
 def cpl(seeds: list[int], **settings) -> CPL:
-    return CPL(ball_run_episodes(), pairs(seeds), CPLConfig(**{**SEGMENTS, **settings}))
+    return CPL(ball_run_episodes(), pairs(seeds), CPLSettings(**{**SEGMENTS, **settings}))
 
 
 def trac(seeds: list[int], **settings) -> TraC:
-    return TraC(ball_run_episodes(), pairs(seeds), TraCConfig(**{**SEGMENTS, **settings}), "safety-gymnasium")
+    return TraC(ball_run_episodes(), pairs(seeds), TraCSettings(**{**SEGMENTS, **settings}), "safety-gymnasium")
 
 
 def pairs(seeds: list[int]) -> list[Member]:
@@ -129,8 +129,8 @@ def test_trac_selects_and_weighs_segments_by_return():
 
 
 def test_published_settings_are_the_defaults():
-    assert (CPLConfig().alpha, CPLConfig().bias) == (0.2, 0.75)
-    settings = TraCConfig()
+    assert (CPLSettings().alpha, CPLSettings().bias) == (0.2, 0.75)
+    settings = TraCSettings()
     assert (settings.steps, settings.bc_steps, settings.batch_size, settings.learning_rate) == (
         100_000,
         30_000,
@@ -140,7 +140,7 @@ def test_published_settings_are_the_defaults():
     assert (settings.gamma, settings.kappa, settings.hidden) == (0.99, 0.7, (256, 256))
     assert PUBLISHED["bullet"][:2] == (0.2, 0.25)
     assert PUBLISHED["safety-gymnasium"][:2] == (0.1, 0.5)
-    cloning = BCConfig()
+    cloning = BCSettings()
     assert (cloning.steps, cloning.batch_size, cloning.learning_rate) == (100_000, 512, 1e-3)
 
 
@@ -158,7 +158,7 @@ def test_members_may_differ_in_their_trajectories():
     """The second member of `pairs` has four preferred trajectories, the first three."""
     together = trac([4, 9])
     together.train(15)
-    alone = TraC(ball_run_episodes(), pairs([4, 9])[1:], TraCConfig(**SEGMENTS), "safety-gymnasium")
+    alone = TraC(ball_run_episodes(), pairs([4, 9])[1:], TraCSettings(**SEGMENTS), "safety-gymnasium")
     alone.train(15)
     torch.testing.assert_close(flat(together, 1), flat(alone), atol=1e-5, rtol=0)
 

@@ -10,12 +10,12 @@ import torch
 
 from prefine_ray.experiment.cells import Cell, Pack
 from prefine_ray.experiment.job import CurveRecorder
-from prefine_ray.methods.prefine.learner import Learner
+from prefine_ray.methods.prefine.learner import PrefineLearner
 from prefine_ray.orchestration.training import read_checkpoint, write_checkpoint
 from tests.makers import small_learner
 
 
-def trained(steps: int) -> tuple[Learner, CurveRecorder]:
+def trained(steps: int) -> tuple[PrefineLearner, CurveRecorder]:
     """A population of one after some steps, and its curves."""
     learner = small_learner(weights=(5.0,))
     recorder = CurveRecorder(Pack("pack", (Cell("cell", "prefine", "BallRun", "best", 3, 0.0, 20.0, 5.0, 0),)))

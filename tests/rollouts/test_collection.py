@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from prefine_ray.data.episodes import EpisodeSummary
-from prefine_ray.experiment.config import DataConfig
 from prefine_ray.methods.base import best_unsafe_episodes
 from prefine_ray.rollouts.collection import (
     REWARD_MARGIN,
     UNIT_EPISODES,
+    DataConfig,
     NoBehavioursError,
     assemble,
     behaviours,

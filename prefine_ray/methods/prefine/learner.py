@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefine_ray.core.seeding import derive
-from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals, CounterfactualSource
+from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals, CounterfactualSource, Mode
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.population import CHUNK, SIDES, Member, Metrics, PopulationLearner
 from prefine_ray.methods.prefine.objective import Loss, SidedLogProbs, gaussian_entropy, gaussian_kl, prefine_loss
-from prefine_ray.methods.prefine.settings import FineTuneConfig
+from prefine_ray.methods.prefine.settings import FineTuneSettings
 from prefine_ray.methods.segment_table import SegmentTable, segment_starts
 from prefine_ray.policies.files import policy_bytes
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
@@ -32,7 +32,7 @@ class _Window:
     policy_step: int = 0
 
 
-class Learner(PopulationLearner):
+class PrefineLearner(PopulationLearner):
     """Trains P policies at once from the same reference with the PREFINE objective."""
 
     def __init__(
@@ -40,17 +40,32 @@ class Learner(PopulationLearner):
         reference: GaussianPolicy,
         trajectories: Trajectories,
         members: Sequence[Member],
-        config: FineTuneConfig,
+        config: FineTuneSettings,
         device: str | torch.device = "cpu",
+        mode: Mode | None = None,
         source: CounterfactualSource | None = None,
     ):
+        """A population that starts as copies of the reference.
+
+        Args:
+            reference: a population of one, frozen.
+            trajectories: what the members' indices point into.
+            members: one for each policy.
+            config: settings.
+            device: where to train.
+            mode: which counterfactuals `source` generates; None: they are sampled with each batch, without a source.
+            source: generates counterfactuals.
+
+        Raises:
+            ValueError: there is a mode and no source.
+        """
         bounds = (config.log_std_min, reference.architecture.log_std_bounds[1])
         self.reference = reference.with_log_std_bounds(bounds).to(device).requires_grad_(False)
         super().__init__(self.reference.repeat(len(members)), trajectories, members, config, device)
         self.config = config
-        self._source = source if config.counterfactuals != "learner" else None
-        if config.counterfactuals != "learner" and source is None:
-            raise ValueError(f"counterfactuals: {config.counterfactuals} needs a source that generates them")
+        if mode is not None and source is None:
+            raise ValueError(f"{mode} counterfactuals need a source that generates them")
+        self._mode, self._source = mode, source if mode is not None else None
         self._weight = torch.tensor([member.weight for member in members], device=self.device)
         with torch.no_grad():
             mean, log_std = self.reference(self._observations[None])
@@ -62,7 +77,9 @@ class Learner(PopulationLearner):
 
     def _pairs(self, episodes: NDArray[np.int64], lengths: NDArray[np.int64], first_row: int = 0) -> Any:
         data = self.trajectories
-        steps, rows = segment_starts(data.starts[episodes], data.lengths[episodes], lengths, self.config.segment)
+        steps, rows = segment_starts(
+            data.starts[episodes], data.lengths[episodes], lengths, self.config.advanced.segment
+        )
         return steps, rows + first_row
 
     def _whole_data_window(self) -> _Window:
@@ -81,14 +98,14 @@ class Learner(PopulationLearner):
         batch = self.config.batch_size
         drawn = {"uniform": generator.random((CHUNK, 2, batch), dtype=np.float32)}
         if self._source is None:
-            shape = (CHUNK, 2 * batch * self.config.segment, self._actions.shape[-1])
+            shape = (CHUNK, 2 * batch * self.config.advanced.segment, self._actions.shape[-1])
             drawn["noise"] = generator.standard_normal(shape, dtype=np.float32)
         return drawn
 
     # ------------------------------------------------------------------ counterfactuals from a source
 
     def _before_step(self) -> None:
-        if self._source is not None and self.step % self.config.refresh_every == 0:
+        if self._source is not None and self.step % self.config.advanced.refresh_every == 0:
             self._refresh()
         if self.config.schedule == "cosine":
             self._fall_along_a_cosine()
@@ -115,7 +132,7 @@ class Learner(PopulationLearner):
     def _request(self, index: int) -> CounterfactualRequest:
         member, config = self.members[index], self.config
         generator = np.random.Generator(np.random.Philox(derive(member.seed, "window", self.step)))
-        size = config.window_episodes
+        size = config.advanced.window_episodes
         chosen = [
             generator.choice(member.side(name), min(size, len(member.side(name))), replace=False) for name in SIDES
         ]
@@ -156,7 +173,7 @@ class Learner(PopulationLearner):
         assert self._window is not None
         uniform = self._random("uniform")
         drawn = [self._window.tables[name].draw(uniform[:, side]) for side, name in enumerate(SIDES)]
-        along = torch.arange(self.config.segment, device=self.device)
+        along = torch.arange(self.config.advanced.segment, device=self.device)
         steps, rows = (torch.cat([pair[i] for pair in drawn], dim=1) for i in range(2))
         return (steps[..., None] + along).flatten(1), (rows[..., None] + along).flatten(1)
 
@@ -183,7 +200,7 @@ class Learner(PopulationLearner):
                 actions = self.policy.to_action(mean + log_std.exp() * noise)
             return self.policy.log_prob(mean, log_std, actions), self.policy.log_prob(*reference, actions)
         actions = _take(window.actions, rows)
-        if self.config.counterfactuals == "closed_loop":
+        if self._mode == "closed_loop":
             observations = _take(window.observations, rows)
             mean, log_std = self.policy(observations)
             reference = self.reference(observations.flatten(0, 1)[None])
@@ -192,7 +209,7 @@ class Learner(PopulationLearner):
 
     def _split(self, *values: Tensor) -> tuple[SidedLogProbs, SidedLogProbs]:
         """[P, 2 B L] each, to both sides as [P, B, L]."""
-        shape = (len(self.members), 2, self.config.batch_size, self.config.segment)
+        shape = (len(self.members), 2, self.config.batch_size, self.config.advanced.segment)
         halves = [value.view(shape) for value in values]
         return SidedLogProbs(*(half[:, 0] for half in halves)), SidedLogProbs(*(half[:, 1] for half in halves))
 
