@@ -8,7 +8,8 @@ from prefine_ray.core.seeding import torch_generator
 from prefine_ray.data.trajectories import Trajectories, concatenate
 from prefine_ray.methods.population import Member
 from prefine_ray.methods.prefine.learner import PrefineLearner
-from prefine_ray.methods.prefine.settings import FineTuneSettings
+from prefine_ray.methods.prefine.method import PREFINE
+from prefine_ray.methods.prefine.settings import FineTuneAdvanced, FineTuneSettings
 from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
 from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator, LocalSource
 from prefine_ray.rollouts.rollout import rollout
@@ -40,19 +41,19 @@ def ball_run_episodes() -> Trajectories:
 
 def finetune_config(**settings) -> FineTuneSettings:
     """Settings of a short fine-tuning."""
-    return FineTuneSettings(
-        **{"steps": 40, "batch_size": 32, "log_every": 1, "refresh_every": 5, "window_episodes": 2, **settings}
-    )
+    advanced = {"log_every": 1, "refresh_every": 5, "window_episodes": 2}
+    advanced |= {key: settings.pop(key) for key in FineTuneAdvanced.model_fields if key in settings}
+    return FineTuneSettings(**{"steps": 40, "batch_size": 32, **settings}, advanced=advanced)
 
 
-def small_learner(weights=(1.0,), seeds=None, reference=None, **settings) -> PrefineLearner:
+def small_learner(weights=(1.0,), seeds=None, reference=None, counterfactuals="learner", **settings) -> PrefineLearner:
     """A learner on BallRun episodes; counterfactuals of actors come from this process."""
     config = finetune_config(**settings)
     episodes = ball_run_episodes()
-    mode = "closed_loop" if config.counterfactuals == "closed_loop" else "state_matched"
-    source = LocalSource(CounterfactualGenerator("BallRun", episodes, mode))
+    mode = PREFINE.modes.get(counterfactuals)
+    source = None if mode is None else LocalSource(CounterfactualGenerator("BallRun", episodes, mode))
     members = [
         Member(weight, PREFERRED, DISPREFERRED, seed)
         for weight, seed in zip(weights, seeds or [0] * len(weights), strict=True)
     ]
-    return PrefineLearner(reference or small_policy(), episodes, members, config, source=source)
+    return PrefineLearner(reference or small_policy(), episodes, members, config, mode=mode, source=source)

@@ -113,6 +113,24 @@ class SweepConfig(Section):
     def _known_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(get_method(name).name for name in names)
 
+    @field_validator("task_settings")
+    @classmethod
+    def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
+        return {get_task(name).name: content for name, content in by_task.items()}
+
+    @model_validator(mode="after")
+    def _task_settings_are_valid(self) -> SweepConfig:
+        allowed = {"data", "preferences", *sections(), *(axis.key for axis in axes().values() if "." not in axis.key)}
+        for task, content in self.task_settings.items():
+            for key in content:
+                if key not in allowed:
+                    raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
+            try:
+                self.for_task(task)
+            except ValidationError as error:
+                raise ValueError(f"task_settings.{task}.{_explain(error.errors()[0], type(self))}") from error
+        return self
+
     @model_validator(mode="after")
     def _whole(self) -> SweepConfig:
         if "labels" in self.axis_values("preferred", self.tasks[0]) and not self.preferences.labels:
@@ -133,24 +151,6 @@ class SweepConfig(Section):
                     f"{section}.checkpoint_every must be a multiple of {section}.refresh_every where actors make "
                     "counterfactuals"
                 )
-
-    @field_validator("task_settings")
-    @classmethod
-    def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
-        return {get_task(name).name: content for name, content in by_task.items()}
-
-    @model_validator(mode="after")
-    def _task_settings_are_valid(self) -> SweepConfig:
-        allowed = {"data", "preferences", *sections(), *(axis.key for axis in axes().values() if "." not in axis.key)}
-        for task, content in self.task_settings.items():
-            for key in content:
-                if key not in allowed:
-                    raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
-            try:
-                self.for_task(task)
-            except ValidationError as error:
-                raise ValueError(f"task_settings.{task}.{_explain(error.errors()[0], type(self))}") from error
-        return self
 
     def for_task(self, task: str) -> SweepConfig:
         """The config with the values of one task in place of the common ones; the grid asks for it, nothing else."""
@@ -174,12 +174,9 @@ class SweepConfig(Section):
     @property
     def needs_counterfactual_actors(self) -> bool:
         """Whether actors make counterfactuals for any cell."""
-        return any(
-            value in get_method(name).modes
-            for name in self.methods
-            for value in self.axis_values("counterfactuals", self.tasks[0])
-            if "counterfactuals" in get_method(name).axes
-        )
+        of_tasks = [self, *(self.for_task(task) for task in self.task_settings if task in self.tasks)]
+        values = {value for config in of_tasks for value in config.axis_values("counterfactuals", self.tasks[0])}
+        return any(values & {*get_method(name).modes} for name in self.methods)
 
 
 Config = TypeVar("Config", bound=SweepConfig)

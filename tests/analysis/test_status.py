@@ -4,11 +4,11 @@ import time
 import pandas as pd
 
 from prefine_ray.analysis.status import status_text
-from prefine_ray.experiment.config import SweepConfig, dump_config
+from prefine_ray.experiment.config import dump_config, make_config
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 
-CONFIG = SweepConfig(name="study", tasks=["BallRun", "CarRun"], weights=[0, 5], seeds=1)
+CONFIG = make_config(name="study", tasks=["BallRun", "CarRun"], weights=[0, 5], seeds=1)
 
 
 def cell(task: str, weight: float) -> dict:

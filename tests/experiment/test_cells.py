@@ -4,21 +4,21 @@ from dataclasses import replace
 import pytest
 
 from prefine_ray.experiment.cells import (
-    FINE_TUNING_METHODS,
-    IDENTITY,
     TaskInputs,
     base_cells,
     grid_points,
+    identity_columns,
     make_cells,
     make_packs,
 )
-from prefine_ray.experiment.config import SweepConfig
+from prefine_ray.experiment.config import SweepConfig, make_config
+from prefine_ray.methods.registry import get_method
 
 INPUTS = {task: TaskInputs("data", "d1", "base", "b1") for task in ("BallRun", "CarRun")}
 
 
 def config(**changes) -> SweepConfig:
-    return SweepConfig(**{"name": "a", "tasks": ["BallRun"], "weights": [1], "seeds": [0, 1], **changes})
+    return make_config(**{"name": "a", "tasks": ["BallRun"], "weights": [1], "seeds": [0, 1], **changes})
 
 
 def names(of: SweepConfig | None = None, **inputs) -> set[str]:
@@ -30,7 +30,7 @@ def names(of: SweepConfig | None = None, **inputs) -> set[str]:
     [
         {"finetune": {"steps": 77}},
         {"finetune": {"beta": 0.3}},
-        {"finetune": {"refresh_every": 25}},
+        {"finetune": {"advanced": {"refresh_every": 25}}},
         {"seed": 1},
         {"seeds": [5, 6]},
         {"evaluation": {"episodes": 3}},
@@ -39,6 +39,9 @@ def names(of: SweepConfig | None = None, **inputs) -> set[str]:
         {"thresholds": [11]},
         {"tasks": ["CarRun"]},
         {"preferred": ["random"]},
+        {"selection": "likely"},
+        {"selection": {"rule": "likely", "share": 0.3}},
+        {"counterfactuals": "actors"},
     ],
 )
 def test_names_change_with_what_determines_results(changes):
@@ -54,7 +57,7 @@ def test_names_change_with_the_content_of_the_inputs_not_with_their_place():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"finetune": {"log_every": 3, "checkpoint_every": 50}},
+        {"finetune": {"advanced": {"log_every": 3, "checkpoint_every": 50}}},
         {"name": "other"},
         {"resources": {"rollout_actors": 1}},
         {"thresholds": [20]},  # the middle one of BallRun, by its number
@@ -90,7 +93,7 @@ def test_tuning_seeds_are_cells_of_their_own_that_train_with_the_reported_ones()
     cells = make_cells(config(tuning_seeds=2), INPUTS)
     tuning = [cell for cell in cells if cell.split == "tuning"]
     assert [cell for cell in cells if cell.split == "test"] == reported
-    assert [(cell.weight, cell.seed) for cell in tuning] == [(0, 1000), (0, 1001), (1, 1000), (1, 1001)]
+    assert [(cell.axes["weight"], cell.seed) for cell in tuning] == [(0, 1000), (0, 1001), (1, 1000), (1, 1001)]
     assert len(make_packs(cells, set())) == 1
     assert {cell.seed for cell in base_cells(config(tuning_seeds=2), INPUTS)} == {0, 1}
     as_reported = make_cells(config(seeds=[1000, 1001]), INPUTS)
@@ -103,7 +106,7 @@ def test_a_pack_holds_all_cells_of_one_task_and_learner():
     assert [pack.task for pack in packs] == ["BallRun", "CarRun"]
     for pack in packs:
         assert list(pack.cells) == [cell for cell in cells if cell.task == pack.task]
-        assert len({(cell.preferred, cell.threshold) for cell in pack.cells}) == 6
+        assert len({(cell.axes["preferred"], cell.axes["threshold"]) for cell in pack.cells}) == 6
         assert pack.label == f"prefine {pack.task} best/random threshold 10/20/40"
 
 
@@ -130,10 +133,11 @@ def test_cells_have_the_axes_that_their_method_depends_on():
     assert counts == {"prefine": 2 * 2 * 3 * 3 * 2, "sft": 36, "bc_all": 1, "bc_safe": 3, "cpl": 36, "trac": 36}
     assert len({cell.name for cell in cells}) == len(cells) == sum(1 for _ in grid_points(of, "BallRun"))
     for cell in cells:
-        assert tuple(cell.identity) == IDENTITY
-        assert math.isnan(cell.weight) == (cell.method != "prefine")
-        assert math.isnan(cell.threshold) == (cell.method == "bc_all")
-        assert (cell.num_preferred == 0) == cell.method.startswith("bc")
+        assert tuple(cell.identity) == identity_columns()
+        assert tuple(cell.axes) == tuple(name for name in identity_columns() if name in get_method(cell.method).axes)
+        assert math.isnan(cell.identity["weight"]) == (cell.method != "prefine")
+        assert math.isnan(cell.identity["threshold"]) == (cell.method == "bc_all")
+        assert (cell.identity["num_preferred"] == 0) == cell.method.startswith("bc")
     packs = make_packs(cells, set())
     together = [{cell.method for cell in pack.cells} for pack in packs]
     assert together == [{"prefine", "sft"}, {"bc_all", "bc_safe"}, {"cpl"}, {"trac"}]
@@ -147,7 +151,7 @@ def test_cells_have_the_axes_that_their_method_depends_on():
         ("sft", {"finetune": {"steps": 7}}, {"weights": [1, 2]}),
         ("bc_all", {"bc": {"steps": 7}}, {"preferences": {"num_preferred": 9}}),
         ("bc_safe", {"thresholds": [11]}, {"finetune": {"beta": 0.3}}),
-        ("cpl", {"cpl": {"alpha": 0.3}}, {"bc": {"steps": 7}}),
+        ("cpl", {"cpl": {"advanced": {"alpha": 0.3}}}, {"bc": {"steps": 7}}),
         ("trac", {"preferences": {"num_dispreferred": 9}}, {"weights": [1, 2]}),
     ],
 )
@@ -160,7 +164,7 @@ def test_names_depend_on_the_settings_of_the_own_method_only(method, changing, k
 def test_only_fine_tuning_depends_on_the_base_policy():
     for method in ("prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"):
         of = config(methods=[method])
-        assert (names(of) == names(of, base_digest="b2")) == (method not in FINE_TUNING_METHODS)
+        assert (names(of) == names(of, base_digest="b2")) == (method not in ("prefine", "sft"))
 
 
 def test_one_number_and_a_list_of_one_name_the_same_cells():
@@ -175,3 +179,22 @@ def test_a_limit_splits_packs_and_keeps_every_cell_once():
     assert [len(pack.cells) for pack in packs] == [4, 4, 1]
     assert [cell for pack in packs for cell in pack.cells] == cells
     assert len({pack.name for pack in packs}) == 3
+
+
+def test_what_one_population_cannot_share_splits_packs():
+    of = config(methods=["prefine", "sft"], counterfactuals=["learner", "actors"], selection=["none", "likely"])
+    packs = make_packs(make_cells(of, INPUTS), set())
+    found = [({cell.method for cell in pack.cells}, pack.shared["counterfactuals"]) for pack in packs]
+    assert found == [({"prefine", "sft"}, "learner"), ({"prefine"}, "actors")]
+    assert {str(cell.axes["selection"]) for cell in packs[1].cells} == {"none", "likely 0.5"}
+
+
+def test_labels_that_people_gave_have_no_number_and_no_noise():
+    sizes = {"num_preferred": [5, 20], "label_noise": [0, 0.2], "labels": __file__}
+    cells = make_cells(config(preferred=["best", "labels"], preferences=sizes, seeds=1), INPUTS)
+    given = [cell.identity for cell in cells if cell.axes["preferred"] == "labels"]
+    assert [(row["num_preferred"], row["label_noise"], row["weight"]) for row in given] == [
+        (0, 0.0, 0.0),
+        (0, 0.0, 1.0),
+    ]
+    assert len(cells) == 2 * 2 * 2 + 2

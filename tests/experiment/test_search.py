@@ -11,8 +11,15 @@ import yaml
 
 from prefine_ray.analysis.search_report import best_snippet, markdown, pareto_front, report_search, trial_table
 from prefine_ray.experiment.cells import TaskInputs
-from prefine_ray.experiment.config import ConfigError, dump_config, load_config, parse_config, parse_config_as
-from prefine_ray.experiment.search_config import SearchConfig, is_search
+from prefine_ray.experiment.config import (
+    ConfigError,
+    config_type,
+    dump_config,
+    load_config,
+    parse_config,
+    parse_config_as,
+)
+from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_trials import (
     Outcome,
     SearchTrial,
@@ -31,7 +38,7 @@ INPUTS = {TASK.name: TaskInputs("data.hdf5", "d", "base.safetensors", "b")}
 SPACE = {
     "weight": {"low": 0.5, "high": 50, "log": True},
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
-    "segment": {"low": 1, "high": 4},
+    "advanced.segment": {"low": 1, "high": 4},
     "temperature": [0.5, 1.0],
 }
 CONFIG = {
@@ -45,7 +52,7 @@ CONFIG = {
 
 def config(**settings) -> SearchConfig:
     """CONFIG with these settings of the search."""
-    return SearchConfig(**{**CONFIG, "search": {**CONFIG["search"], **settings}})
+    return config_type(SearchConfig)(**{**CONFIG, "search": {**CONFIG["search"], **settings}})
 
 
 def write_trial(results: ResultsDir, number: int, trial: SearchTrial, score: dict[int, tuple[float, float]]) -> None:
@@ -92,11 +99,10 @@ def drive(root: Path, settings: SearchConfig, at_once: int, last_first: bool = F
         if not running or ended == stop_after:
             break
         name, answer = running.pop(-1 if last_first else 0)
-        trial = make_trial(settings, answer["values"], INPUTS)
-        write_trial(results, answer["number"], trial, made_up(answer["values"]))
+        write_trial(results, answer["number"], answer["trial"], made_up(answer["trial"].values))
         searcher.on_trial_complete(name, {})
         ended += 1
-    return [(number, suggested[number]["values"], suggested[number]["cutoffs"]) for number in sorted(suggested)]
+    return [(number, suggested[number]["trial"].values, suggested[number]["cutoffs"]) for number in sorted(suggested)]
 
 
 def test_suggestions_do_not_depend_on_who_is_faster(tmp_path):
@@ -127,7 +133,7 @@ def test_a_search_goes_on_where_it_was_cut(tmp_path):
 def test_suggestions_stay_in_the_space_and_are_tidy(tmp_path):
     for _, values, _ in drive(tmp_path, config(), at_once=1):
         assert 0.5 <= values["weight"] <= 50
-        assert values["segment"] in (1, 2, 3, 4)
+        assert values["advanced.segment"] in (1, 2, 3, 4)
         assert values["temperature"] in (0.5, 1.0)
         assert values["learning_rate"] == float(f"{values['learning_rate']:.3g}")
 
@@ -151,14 +157,14 @@ def test_safe_trials_rank_by_reward_over_unsafe_ones_by_cost():
 
 
 def test_a_trial_is_named_by_what_determines_its_rows():
-    values = {"weight": 2.0, "learning_rate": 1e-3, "segment": 1, "temperature": 1.0}
+    values = {"weight": 2.0, "learning_rate": 1e-3, "advanced.segment": 1, "temperature": 1.0}
     name = make_trial(config(), values, INPUTS).pack.name
     assert make_trial(config(trials=99, round=1), values, INPUTS).pack.name == name
-    assert make_trial(config(), {**values, "segment": 2}, INPUTS).pack.name != name
+    assert make_trial(config(), {**values, "advanced.segment": 2}, INPUTS).pack.name != name
     assert make_trial(config(early_stopping=None), values, INPUTS).pack.name != name
     trial = make_trial(config(), values, INPUTS)
-    assert [cell.weight for cell in trial.pack.cells] == [2.0, 2.0]
-    assert trial.config.finetune.learning_rate == 1e-3
+    assert [cell.axes["weight"] for cell in trial.pack.cells] == [2.0, 2.0]
+    assert trial.pack.settings.learning_rate == 1e-3
 
 
 def test_mean_scores_show_a_policy_that_diverged():
@@ -178,10 +184,10 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
     settings = config()
     results = ResultsDir(tmp_path)
     results.write_config(dump_config(settings))
-    assert is_search(tmp_path)
+    assert results.is_search
     points = {0: (0.9, 1.5), 1: (0.5, 0.4), 2: (0.4, 0.6), 3: (0.2, 0.1)}
     for number, point in points.items():
-        values = {"weight": 1.5 + number, "learning_rate": 1e-3, "segment": 2, "temperature": 0.5}
+        values = {"weight": 1.5 + number, "learning_rate": 1e-3, "advanced.segment": 2, "temperature": 0.5}
         write_trial(results, number, make_trial(settings, values, INPUTS), {10: (0.0, 9.0), 30: point})
     table = trial_table(results)
     assert table["number"].tolist() == [0, 1, 2, 3]
@@ -194,8 +200,9 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
     paths, _ = report_search(tmp_path, settings)
     assert all(path.stat().st_size > 5000 for path in paths.plots)
     sweep = parse_config(yaml.safe_dump({"name": "best", **yaml.safe_load(best_snippet(table, settings))}), "best")
-    assert sweep.weights == (0.0, 2.5)
-    assert (sweep.finetune.segment, sweep.finetune.steps, sweep.finetune.temperature) == (2, 30, 0.5)
+    finetune = sweep.settings("prefine")
+    assert sweep.axis_values("weight", "BallRun") == (0.0, 2.5)
+    assert (finetune.advanced.segment, finetune.steps, finetune.temperature) == (2, 30, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +213,8 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
         ({"space": {"beta": {"low": 1, "high": 1}}}, "search.space: beta: low must be below high"),
         ({"space": {"beta": {"low": 1, "hihg": 2}}}, "search.space: beta: high: Field required"),
         ({"space": {"beta": 3}}, "search.space: beta: give {low: 0.01, high: 1, log: true}"),
-        ({"space": {**SPACE, "segment": {"low": 1.5, "high": 2}}}, "search.space.segment"),
-        ({"space": {**SPACE, "counterfactuals": ["learner", "actor"]}}, "search.space.counterfactuals"),
+        ({"space": {**SPACE, "advanced.segment": {"low": 1.5, "high": 2}}}, "search.space.advanced.segment"),
+        ({"space": {**SPACE, "schedule": ["cosine", "line"]}}, "search.space.schedule"),
         ({"space": {"beta": [0.1, 0.2]}}, "search.space.weight: give a range here"),
         ({"space": {**SPACE, "steps": [10, 20]}}, "search.space.steps: early stopping chooses the steps"),
         ({"trails": 3}, "search.trails: unknown key. Did you mean 'trials'?"),

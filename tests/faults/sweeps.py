@@ -24,7 +24,7 @@ CONFIG = {
     "seeds": 2,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
-    "finetune": {"steps": 300, "batch_size": 32, "log_every": 50, "checkpoint_every": 100},
+    "finetune": {"steps": 300, "batch_size": 32, "advanced": {"log_every": 50, "checkpoint_every": 100}},
     "evaluation": {"episodes": 3},
     "resources": {"rollout_actors": 2, "concurrent_trials": 1, "max_population": 4},  # two packs, one after the other
 }

@@ -4,6 +4,7 @@ import torch
 
 from prefine_ray.methods.population import Member
 from prefine_ray.methods.prefine.learner import PrefineLearner
+from prefine_ray.methods.prefine.method import PREFINE
 from tests.makers import DISPREFERRED, PREFERRED, ball_run_episodes, finetune_config, small_policy
 from tests.makers import small_learner as learner
 
@@ -130,10 +131,10 @@ def test_staleness_is_recorded_only_where_there_is_any():
 
 @pytest.mark.parametrize("counterfactuals", ["actors", "closed_loop"])
 def test_a_missing_source(counterfactuals):
-    config = finetune_config(counterfactuals=counterfactuals, checkpoint_every=5)
+    config, mode = finetune_config(checkpoint_every=5), PREFINE.modes[counterfactuals]
     member = Member(1.0, PREFERRED, DISPREFERRED, 0)
-    with pytest.raises(ValueError, match=f"counterfactuals: {counterfactuals} needs a source"):
-        PrefineLearner(small_policy(), ball_run_episodes(), [member], config)
+    with pytest.raises(ValueError, match=f"{mode} counterfactuals need a source"):
+        PrefineLearner(small_policy(), ball_run_episodes(), [member], config, mode=mode)
 
 
 def test_metrics_come_on_logging_steps_and_the_last():

@@ -17,9 +17,10 @@ from prefine_ray.methods.trac import PUBLISHED, TraC, TraCSettings, select_segme
 from tests.makers import ball_run_episodes
 
 PREFERRED, DISPREFERRED = np.arange(5), np.arange(5, 8)
-SHORT = {"steps": 20, "bc_steps": 10, "batch_size": 8, "segment": 4, "learning_rate": 3e-3, "preference_rate": 1.0}
-SEGMENTS = {**SHORT, "warmup_steps": 4, "hidden": (16, 16), "log_every": 1}
-BC = BCSettings(steps=20, batch_size=32, hidden=(16, 16), log_every=1)
+SHORT = {"steps": 20, "bc_steps": 10, "batch_size": 8, "segment": 4, "learning_rate": 3e-3, "warmup_steps": 4}
+ADVANCED = {"preference_rate": 1.0, "hidden": (16, 16), "log_every": 1}
+SEGMENTS = {**SHORT, "advanced": ADVANCED}
+BC = BCSettings(steps=20, batch_size=32, advanced={"hidden": (16, 16), "log_every": 1})
 
 
 def bc(seeds: list[int]) -> BehaviouralCloning:
@@ -129,7 +130,7 @@ def test_trac_selects_and_weighs_segments_by_return():
 
 
 def test_published_settings_are_the_defaults():
-    assert (CPLSettings().alpha, CPLSettings().bias) == (0.2, 0.75)
+    assert (CPLSettings().advanced.alpha, CPLSettings().advanced.bias) == (0.2, 0.75)
     settings = TraCSettings()
     assert (settings.steps, settings.bc_steps, settings.batch_size, settings.learning_rate) == (
         100_000,
@@ -137,7 +138,7 @@ def test_published_settings_are_the_defaults():
         96,
         1e-4,
     )
-    assert (settings.gamma, settings.kappa, settings.hidden) == (0.99, 0.7, (256, 256))
+    assert (settings.advanced.gamma, settings.advanced.kappa, settings.advanced.hidden) == (0.99, 0.7, (256, 256))
     assert PUBLISHED["bullet"][:2] == (0.2, 0.25)
     assert PUBLISHED["safety-gymnasium"][:2] == (0.1, 0.5)
     cloning = BCSettings()

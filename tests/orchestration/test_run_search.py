@@ -18,7 +18,7 @@ CONFIG = {
     "tuning_seeds": 2,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
-    "finetune": {"steps": 12, "batch_size": 32, "log_every": 5},
+    "finetune": {"steps": 12, "batch_size": 32, "advanced": {"log_every": 5}},
     "evaluation": {"episodes": 2},
     "search": {
         "trials": 1,

@@ -29,9 +29,15 @@ CONFIG = {
     "tuning_seeds": 1,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
-    "finetune": {"steps": 20, "batch_size": 32, "log_every": 5, "checkpoint_every": 10},
-    "bc": {"steps": 20, "hidden": [32], "checkpoint_every": 10},
-    "trac": {"steps": 20, "bc_steps": 15, "batch_size": 8, "segment": 8, "hidden": [32], "checkpoint_every": 10},
+    "finetune": {"steps": 20, "batch_size": 32, "advanced": {"log_every": 5, "checkpoint_every": 10}},
+    "bc": {"steps": 20, "advanced": {"hidden": [32], "checkpoint_every": 10}},
+    "trac": {
+        "steps": 20,
+        "bc_steps": 15,
+        "batch_size": 8,
+        "segment": 8,
+        "advanced": {"hidden": [32], "checkpoint_every": 10},
+    },
     "evaluation": {"episodes": 3},
     "task_settings": {"HopperVelocity": {"data": {"episodes": 50}, "finetune": {"beta": 0.2}}},
 }
@@ -170,8 +176,9 @@ def test_counterfactual_actors_in_a_sweep(finished, tmp_path, mode):
     folder = tmp_path / mode
     folder.mkdir()
     (folder.parent / "data").symlink_to(finished[0].parent / "data")
-    finetune = {**CONFIG["finetune"], "counterfactuals": mode, "refresh_every": 10, "window_episodes": 3}
-    finish(start(folder, {**CONFIG, "methods": ["prefine"], "tasks": ["BallRun"], "seeds": 1, "finetune": finetune}))
+    advanced = {**CONFIG["finetune"]["advanced"], "refresh_every": 10, "window_episodes": 3}
+    changes = {"methods": ["prefine"], "tasks": ["BallRun"], "seeds": 1, "counterfactuals": mode}
+    finish(start(folder, {**CONFIG, **changes, "finetune": {**CONFIG["finetune"], "advanced": advanced}}))
     curves = pd.read_parquet(folder / "results" / "curves.parquet")
     assert set(curves["staleness"]) == {0.0, 5.0, 10.0, 15.0, 19.0}
     assert rows(folder).query("stage == 'finetuned'")["return"].notna().all()

@@ -18,7 +18,22 @@ from tests.makers import small_learner
 def trained(steps: int) -> tuple[PrefineLearner, CurveRecorder]:
     """A population of one after some steps, and its curves."""
     learner = small_learner(weights=(5.0,))
-    recorder = CurveRecorder(Pack("pack", (Cell("cell", "prefine", "BallRun", "best", 3, 0.0, 20.0, 5.0, 0),)))
+    recorder = CurveRecorder(
+        Pack(
+            "pack",
+            (
+                Cell(
+                    "cell",
+                    "prefine",
+                    "BallRun",
+                    seed=0,
+                    experiment_seed=0,
+                    episodes=1,
+                    axes={"threshold": 20.0, "weight": 5.0},
+                ),
+            ),
+        )
+    )
     learner.train(steps, recorder)
     return learner, recorder
 
