@@ -68,7 +68,7 @@ def fetch(task: str | Task, directory: str | Path | None = None, base_url: str |
             failures.append(f"  {url}: {error}")
     raise FetchError(
         f"the data of {task.name} could not be fetched:\n" + "\n".join(failures) + "\nWithout internet, get the file "
-        f"elsewhere and put it at {target}, or make data of your own with `prefine collect --task {task.name}`."
+        f"elsewhere and put it at {target}, or make data of your own with `prefine data collect --task {task.name}`."
     )
 
 

@@ -165,5 +165,9 @@ def load_search_config(path: str | Path, overrides: dict[str, Any] | None = None
 
 def is_search(root: Path) -> bool:
     """Whether a results folder is of a search."""
-    path = root / "config.yaml"
+    return is_search_file(root / "config.yaml")
+
+
+def is_search_file(path: Path) -> bool:
+    """Whether a configuration file is of a search."""
     return path.exists() and any(line.startswith("search:") for line in path.read_text().splitlines())
