@@ -15,7 +15,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from prefine_ray.orchestration.run_sweep import evaluation_parts
+from prefine_ray.orchestration.evaluation import evaluation_parts
 from prefine_ray.policies.files import load_policy
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.tracker import tracking_uri
