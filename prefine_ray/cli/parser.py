@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -46,12 +47,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _reader_is_gone() -> bool:
     """Whether standard output, as in `prefine status DIR | head`, is read no more; then nothing is written to it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
-        return True
-    return False
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors are reported in any case
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+    return True
 
 
 class _Version(argparse.Action):
