@@ -48,7 +48,7 @@ def _run_options(parser: argparse.ArgumentParser, what: str, parts: str) -> None
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="other values than the file's, e.g. finetune.steps=500 preferences.num_preferred=[5,20]",
+        help="override values of the file, e.g. finetune.steps=500 preferences.num_preferred=[5,20]",
     )
 
 

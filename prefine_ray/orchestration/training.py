@@ -79,7 +79,7 @@ class Watch(Protocol):
 def train_pack(job: FineTuneJob, plan: ResourcePlan, storage: str, watch: Watch | None = None) -> TrainedPack:
     """Runs a Ray Train fit for a pack and waits for it.
 
-    A fit of the same pack that was cut continues from its last checkpoint in `storage`. A fit that `watch` stops
+    An interrupted fit of the same pack resumes from its last checkpoint in `storage`. A fit that `watch` stops
     ends like any other, so that its resources come back (a Tune trial that is killed leaks those of its fit).
 
     Raises:

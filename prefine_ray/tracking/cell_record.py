@@ -47,7 +47,7 @@ class CellRows:
 
     @property
     def label(self) -> str:
-        """For people; unique within a sweep."""
+        """Human-readable label; unique within a sweep."""
         task, method, seed = (self.trial[key] for key in ("task", "method", "seed"))
         if method == "base":
             return f"{task} base seed {seed}"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from prefine_ray.methods import selection
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.methods.population import Member
 from prefine_ray.methods.selection import Choice, contrasts, highest, keep_preferred, mean_log_probs
@@ -23,7 +24,7 @@ def member(preferred: list[int], dispreferred: list[int], seed: int = 0) -> Memb
 
 @pytest.fixture
 def short_clones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefine_ray.methods.selection.CLONES", SHORT)
+    monkeypatch.setattr(selection, "CLONES", SHORT)
 
 
 def test_the_highest_are_a_share_in_their_order():
@@ -59,17 +60,15 @@ def test_narrowing_leaves_out_the_lucky_ones_of_the_behaviour_of_the_dispreferre
 
 def test_narrowing_is_of_those_kept(monkeypatch: pytest.MonkeyPatch):
     contrast, likelihood = np.array([0.5, 0.1, 0.3, 9.0]), np.array([-2.0, -1.0, -3.0, -4.0])
-    monkeypatch.setattr(
-        "prefine_ray.methods.selection.contrasts", lambda episodes, members: [contrast for _ in members]
-    )
-    monkeypatch.setattr("prefine_ray.methods.selection.mean_log_probs", lambda policy, episodes: likelihood[None])
+    monkeypatch.setattr(selection, "contrasts", lambda episodes, members: [contrast for _ in members])
+    monkeypatch.setattr(selection, "mean_log_probs", lambda policy, episodes: likelihood[None])
     choices = [Choice(0.75, "base", 1.0), Choice(0.75, "base", 0.6), Choice(0.75, "base", 0.1)]
     kept = keep_preferred(ball_run_episodes(), [member([0, 1, 2, 3], [6, 7])] * 3, choices, small_policy())
     assert [part.preferred.tolist() for part in kept] == [[0, 1, 2], [0, 2], [0]]
 
 
 def test_narrowing_by_cost_takes_the_cheapest_of_those_kept_without_clones(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("prefine_ray.methods.selection.clone_sides", None)
+    monkeypatch.setattr(selection, "clone_sides", None)
     episodes = ball_run_episodes()
     whole = member([0, 1, 2, 5], [6, 7])
     [kept] = keep_preferred(episodes, [whole], [Choice(narrowed=0.5, narrowed_by="cost")], small_policy())
@@ -81,10 +80,8 @@ def test_narrowing_by_cost_takes_the_cheapest_of_those_kept_without_clones(monke
 
 def test_both_goes_by_the_base_but_puts_those_of_negative_contrast_last(monkeypatch: pytest.MonkeyPatch):
     contrast, likelihood = np.array([0.5, 0.1, -0.1, 9.0]), np.array([-4.0, -3.0, -1.0, -2.0])
-    monkeypatch.setattr(
-        "prefine_ray.methods.selection.contrasts", lambda episodes, members: [contrast for _ in members]
-    )
-    monkeypatch.setattr("prefine_ray.methods.selection.mean_log_probs", lambda policy, episodes: likelihood[None])
+    monkeypatch.setattr(selection, "contrasts", lambda episodes, members: [contrast for _ in members])
+    monkeypatch.setattr(selection, "mean_log_probs", lambda policy, episodes: likelihood[None])
     choices = [Choice(share, "both") for share in (0.25, 0.5, 0.75, 1.0)]
     kept = keep_preferred(ball_run_episodes(), [member([0, 1, 2, 3], [6, 7])] * 4, choices, small_policy())
     assert [part.preferred.tolist() for part in kept] == [[3], [1, 3], [0, 1, 3], [0, 1, 2, 3]]
