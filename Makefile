@@ -1,20 +1,24 @@
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
+# make test-unit     runs the tests that do not start Ray
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
-# PYTHON=python3.11 chooses the interpreter; CONFIG=tune_configs/paper.yaml another sweep.
+# PYTHON=python3.11 chooses the interpreter; CONFIG=paper another sweep.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || command -v python3)
-CONFIG ?= tune_configs/quick.yaml
+CONFIG ?= quick
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 
-.PHONY: sweep test test-faults lint check-python clean
+.PHONY: sweep test test-unit test-faults lint check-python clean
 
 sweep: $(VENV)/.installed
 	$(BIN)/prefine sweep $(CONFIG)
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+test-unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not ray and not faults"
 
 test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m faults tests/faults tests/cluster

@@ -72,7 +72,7 @@ def driver_line(state: SweepState | None) -> str:
         return f"{state.phase} for {_duration(time.time() - state.started)}, {where}"
     ago = _duration(time.time() - state.updated)
     if state.phase in ("preparing", "running"):
-        return f"LOST: {where} gave its last sign of life {ago} ago; start the same command again, it goes on"
+        return f"LOST: {where} gave its last sign of life {ago} ago; start the same command again to resume"
     more = "; start the same command again to go on" if state.phase == "stopped" else ""
     return f"{state.phase} {ago} ago, {where}{more}"
 

@@ -26,8 +26,9 @@ from prefine_ray.core.hashing import digest
 from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, make_cells
 from prefine_ray.experiment.config import make_config
 from prefine_ray.orchestration import cluster
+from prefine_ray.orchestration.context import SweepContext
 from prefine_ray.orchestration.progress import SweepProgress
-from prefine_ray.orchestration.run_sweep import SweepContext, tune_packs
+from prefine_ray.orchestration.run_sweep import tune_packs
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import Heartbeat
 from prefine_ray.tracking.tracker import SyncReport, Tracker

@@ -1,8 +1,27 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.faults.nodes import can_mount
+from tests.small_sweep import CONFIG, finish, start
+
+# Modules in which Ray starts, if only for some of their tests; so do all that use the fixture `finished`.
+_WITH_RAY = (
+    "tests/benchmarks/test_benchmarks.py",
+    "tests/cluster/test_local_cluster.py",
+    "tests/faults/",
+    "tests/orchestration/test_run_",
+    "tests/pretrain/test_training.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Marks the tests that start Ray, for `make test-unit`."""
+    for item in items:
+        if item.nodeid.startswith(_WITH_RAY) or "finished" in item.fixturenames:
+            item.add_marker(pytest.mark.ray)
 
 
 @pytest.fixture
@@ -10,3 +29,11 @@ def mounting() -> None:
     """Tried when a test that mounts begins, not when tests are collected."""
     if not can_mount():
         pytest.skip("this user, or this container, may not mount a file system")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished sweep in miniature: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("sweeps") / "one"
+    folder.mkdir()
+    return folder, finish(start(folder, CONFIG, "--actors", "2"))

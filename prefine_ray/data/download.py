@@ -42,7 +42,7 @@ def dataset_directory() -> Path:
 def fetch(task: str | Task, directory: str | Path | None = None, base_url: str | None = None) -> Path:
     """The path of the task's published DSRL file, downloaded first unless it is there and valid.
 
-    A download that was interrupted goes on where it stopped (from `<file>.part`). The file gets its name only
+    An interrupted download resumes where it stopped (from `<file>.part`). The file gets its name only
     when it has the announced size and every value in it was checked.
 
     Args:
@@ -68,7 +68,7 @@ def fetch(task: str | Task, directory: str | Path | None = None, base_url: str |
             failures.append(f"  {url}: {error}")
     raise FetchError(
         f"the data of {task.name} could not be fetched:\n" + "\n".join(failures) + "\nWithout internet, get the file "
-        f"elsewhere and put it at {target}, or make data of your own with `prefine collect --task {task.name}`."
+        f"elsewhere and put it at {target}, or make data of your own with `prefine data collect --task {task.name}`."
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from prefine_ray.experiment.axes import axes
@@ -179,6 +180,15 @@ def with_values(config: SweepConfig, values: Mapping[str, Any]) -> FineTuneSetti
         section = content["advanced"] if key.startswith(_ADVANCED) else content
         section[key.removeprefix(_ADVANCED)] = value
     return FineTuneSettings(**content)
+
+
+def is_search_file(path: Path) -> bool:
+    """Whether a configuration file is of a search."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return False  # what is wrong is said by who loads it
+    return isinstance(content, dict) and "search" in content
 
 
 def load_search_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SearchConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import socket
@@ -134,7 +133,7 @@ def _no_cluster(address: str, error: Exception) -> ClusterError:
     return ClusterError(
         f"no Ray cluster could be joined at {address}: {str(error).strip() or type(error).__name__}\n"
         "Start one with `ray start --head` (and `ray start --address HEAD:6379` on the other machines), "
-        "or leave --address and RAY_ADDRESS away to run on this machine alone"
+        "or give neither --address nor RAY_ADDRESS to run on this machine alone"
     )
 
 
@@ -157,30 +156,34 @@ def divide(nodes: Sequence[Mapping[str, Any]], config: ResourceConfig, counterfa
         ClusterError: the cluster is too small for one trial beside one rollout actor.
     """
     known = [_node(node) for node in nodes]
-    gpus_per_worker = config.gpus_per_worker
-    if gpus_per_worker is None:
-        gpus_per_worker = 1.0 if any(node.gpus for node in known) else 0.0
-    rollout_nodes, learner_nodes = _divide_nodes(known, gpus_per_worker)
+    gpus = config.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if any(node.gpus for node in known) else 0.0
+    rollout_nodes, learner_nodes = _rollout_nodes(known, gpus), _learner_nodes(known, gpus)
     slots = _slots(rollout_nodes)
-    shared = {node.name for node in rollout_nodes} & {node.name for node in learner_nodes}
     actors = config.rollout_actors or max(1, slots // 2)
     per_trial = COUNTERFACTUAL_ACTORS if counterfactual_actors else 0
-    slots_per_trial = (1 if shared else 0) + per_trial * COUNTERFACTUAL_CPUS / ROLLOUT_CPUS
-    fitting = _fitting_workers(learner_nodes, gpus_per_worker)
+    shared = any(node in learner_nodes for node in rollout_nodes)
+    slots_per_trial = shared + per_trial * COUNTERFACTUAL_CPUS / ROLLOUT_CPUS
+    trials = _fitting_workers(learner_nodes, gpus)
     if slots_per_trial:
-        fitting = min(fitting, int((slots - actors) / slots_per_trial))
-    if fitting < 1:
-        cpus, gpus = slots * ROLLOUT_CPUS, sum(node.gpus for node in known)
-        needed = (actors + slots_per_trial) * ROLLOUT_CPUS
-        raise ClusterError(
-            f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs; {actors} rollout actors and one trial "
-            f"need {needed:g} CPUs and {gpus_per_worker:g} GPUs. Lower resources.rollout_actors or "
-            "resources.gpus_per_worker, or start Ray with more"
-        )
+        trials = min(trials, int((slots - actors) / slots_per_trial))
+    if trials < 1:
+        raise _too_small(known, slots, actors, slots_per_trial, gpus)
     label = any(node.role == "learner" for node in known)
-    turns = tuple(itertools.chain.from_iterable(_turns(rollout_nodes)))
-    return ResourcePlan(
-        actors, min(fitting, config.concurrent_trials or fitting), gpus_per_worker, per_trial, turns, label
+    trials = min(trials, config.concurrent_trials or trials)
+    return ResourcePlan(actors, trials, gpus, per_trial, tuple(_turns(rollout_nodes)), label)
+
+
+def _too_small(
+    nodes: Sequence[_Node], slots: int, actors: int, slots_per_trial: float, gpus_per_worker: float
+) -> ClusterError:
+    cpus, gpus = slots * ROLLOUT_CPUS, sum(node.gpus for node in nodes)
+    needed = (actors + slots_per_trial) * ROLLOUT_CPUS
+    return ClusterError(
+        f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs; {actors} rollout actors and one trial "
+        f"need {needed:g} CPUs and {gpus_per_worker:g} GPUs. Lower resources.rollout_actors or "
+        "resources.gpus_per_worker, or start Ray with more"
     )
 
 
@@ -198,15 +201,22 @@ def _node(node: Mapping[str, Any]) -> _Node:
     return _Node(node["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0), role)
 
 
-def _divide_nodes(nodes: Sequence[_Node], gpus_per_worker: float) -> tuple[list[_Node], list[_Node]]:
-    """The nodes of rollout work, and those of Train workers; a node may be in both."""
-    learners = [node for node in nodes if node.role == "learner"] or list(nodes)
-    if gpus_per_worker:
-        learners = [node for node in learners if node.gpus]
-    rollouts = [node for node in nodes if node.role == "rollout"]
-    if not rollouts:
-        rollouts = [node for node in nodes if node.role != "learner" and not (gpus_per_worker and node.gpus)]
-    return [node for node in rollouts if node.cpus] or [node for node in nodes if node.cpus], learners
+def _learner_nodes(nodes: Sequence[_Node], gpus_per_worker: float) -> list[_Node]:
+    """The nodes of Train workers: those with the role, else all; with GPUs where workers need them."""
+    candidates = [node for node in nodes if node.role == "learner"] or nodes
+    return [node for node in candidates if node.gpus or not gpus_per_worker]
+
+
+def _rollout_nodes(nodes: Sequence[_Node], gpus_per_worker: float) -> list[_Node]:
+    """The nodes of rollout work: those with the role, else those that the learners leave, else all; with CPUs."""
+    with_cpus = [node for node in nodes if node.cpus]
+    for is_for_rollouts in (
+        lambda node: node.role == "rollout",
+        lambda node: node.role != "learner" and not (gpus_per_worker and node.gpus),
+    ):
+        if chosen := [node for node in with_cpus if is_for_rollouts(node)]:
+            return chosen
+    return with_cpus
 
 
 def _slots(nodes: Sequence[_Node]) -> int:
@@ -222,7 +232,7 @@ def _fitting_workers(nodes: Sequence[_Node], gpus_per_worker: float) -> int:
     return sum(min(int(node.gpus * per_gpu), int(node.cpus / GPU_WORKER_CPUS)) for node in nodes)
 
 
-def _turns(nodes: Sequence[_Node]) -> list[list[str]]:
-    """Rounds over the nodes; a node takes part in as many as it has cores."""
-    most = max((int(node.cpus) for node in nodes), default=0)
-    return [[node.name for node in nodes if node.cpus > turn] for turn in range(max(1, most))]
+def _turns(nodes: Sequence[_Node]) -> list[str]:
+    """Node names, round after round; a node takes part in as many rounds as it has cores, and in one at least."""
+    rounds = max((int(node.cpus) for node in nodes), default=0)
+    return [node.name for turn in range(max(1, rounds)) for node in nodes if node.cpus > turn]

@@ -1,4 +1,10 @@
-"""Which errors are worth another try, and which are the cell's own."""
+"""The retry rule: which errors are worth another try, how many tries there are, and which errors are the cell's own.
+
+- A Train worker that is lost runs again from its last checkpoint, WORKER_FAILURES times within one fit.
+- A trial whose process or node is lost runs again TRIAL_FAILURES times; its fit resumes from its last checkpoint.
+- Tune itself, which ends when a trial's process is killed for lack of memory, is started TUNE_STARTS times.
+- Any other error would come again: it is recorded in the rows of the cells, and the run continues without them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +12,10 @@ import traceback
 
 from ray.exceptions import RayError, RayTaskError
 from ray.train import TrainingFailedError
+
+WORKER_FAILURES = 3
+TRIAL_FAILURES = 5
+TUNE_STARTS = 5
 
 
 class PackError(RuntimeError):
@@ -22,6 +32,12 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError | RayError | TrainingFailedError)
 
 
-def full_text(error: BaseException) -> str:
-    """The error with its traceback."""
+def lasting_text(error: Exception) -> str:
+    """The traceback of an error that would come again, for the cells' rows.
+
+    Raises:
+        Exception: the error itself, if another try may succeed.
+    """
+    if is_transient(error):
+        raise error
     return "".join(traceback.format_exception(error))

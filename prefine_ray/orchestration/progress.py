@@ -1,13 +1,14 @@
-"""What the driver of a sweep shows and records while Tune runs: a progress line, failures, its state, MLflow."""
+"""What the driver shows and records while Tune runs: a progress line, failures, its state, MLflow."""
 
 from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ray.tune import Callback
 from tqdm import tqdm
@@ -18,24 +19,41 @@ from prefine_ray.results.heartbeat import Heartbeat, RunningPack
 from prefine_ray.tracking.tracker import Tracker
 
 _REFRESH_S = 2.0 if sys.stderr.isatty() else 30.0
+Self = TypeVar("Self", bound="RunProgress")
 
 
-class SweepProgress(Callback):
-    """A Tune callback; results are already on disk when it is told of them."""
+class RunProgress(Callback, ABC):
+    """A Tune callback; results are already on disk when it is told of them. Subclasses know what a trial is."""
 
-    def __init__(self, results: ResultsDir, cells: Sequence[Cell], tracker: Tracker, heartbeat: Heartbeat):
-        self._results, self._tracker, self._heartbeat = results, tracker, heartbeat
-        done = results.finished_cells() & {cell.name for cell in cells}
-        self._bar = tqdm(
-            desc="sweep", total=len(cells), initial=len(done), unit="cell", mininterval=0, dynamic_ncols=True
-        )
+    def __init__(self, bar: tqdm, results: ResultsDir, tracker: Tracker, heartbeat: Heartbeat):
+        self._bar, self._results, self._tracker, self._heartbeat = bar, results, tracker, heartbeat
         self._refreshed = time.monotonic()
 
+    @abstractmethod
+    def _pack(self, trial: Any) -> Pack:
+        """The pack that a trial runs."""
+
+    @abstractmethod
+    def _label(self, trial: Any) -> str:
+        """Human-readable."""
+
+    @abstractmethod
+    def _size(self, trial: Any) -> int:
+        """By how much the progress line advances when the trial ends."""
+
+    @abstractmethod
+    def _result(self, trial: Any) -> str:
+        """The line that is shown of a trial whose rows are on disk."""
+
+    @abstractmethod
+    def _write_failure(self, trial: Any, error: str) -> None:
+        """Records the cells of a trial as failed."""
+
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune keeps its callbacks for a restore, and a run that goes on makes a new one."""
+        """Nothing: Tune keeps its callbacks for a restore, and a resumed run makes a new one."""
         return {}
 
-    def __enter__(self) -> SweepProgress:
+    def __enter__(self: Self) -> Self:
         self._tracker.update()
         return self
 
@@ -46,56 +64,83 @@ class SweepProgress(Callback):
         self._tracker.sync()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Keeps the progress line and the state of the sweep up to date."""
+        """Keeps the progress line up to date."""
         if time.monotonic() - self._refreshed > _REFRESH_S:
             running = sum(trial.status == "RUNNING" for trial in trials)
             self._bar.set_postfix_str(f"{running} packs running")
             self._refreshed = time.monotonic()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A pack begins, or begins again."""
-        pack: Pack = trial.config["pack"]
+        """A trial begins, or begins again."""
+        pack, now = self._pack(trial), time.time()
         self._heartbeat.begin(
-            RunningPack(pack.name, pack.task, pack.label, len(pack.cells), time.time(), trial.num_failures)
+            RunningPack(pack.name, pack.task, self._label(trial), self._size(trial), now, trial.num_failures)
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A pack is on disk: count its cells and send them to MLflow."""
-        pack: Pack = trial.config["pack"]
-        failed = (trial.last_result or {}).get("failed", 0)
-        note = f", {failed} of them FAILED: {self._results.log_path(pack.name)}" if failed else ""
-        self._bar.update(len(pack.cells))
-        self.say(f"done: {pack.label}, {len(pack.cells)} cells{note}")
-        self._heartbeat.end(pack.name)
-        self._tracker.update()
+        """A trial is on disk: count it and send it to MLflow."""
+        self._end(trial, self._result(trial))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The process or node of a pack was lost: it runs again, from its last checkpoint."""
-        pack: Pack = trial.config["pack"]
+        """The process or node of a trial was lost: it runs again, from its last checkpoint."""
         text = latest_error(trial)
         if is_full(text):
-            self._heartbeat.stop_sweep(full_message(self._results.root))
-            return
-        self._results.append_log(pack.name, f"lost, runs again\n{text}")
-        self.say(f"lost: {pack.label}, runs again: {last_line(text)}")
-        self._heartbeat.end(pack.name)
+            return self._heartbeat.stop_sweep(full_message(self._results.root))
+        self._results.append_log(self._pack(trial).name, f"lost, runs again\n{text}")
+        self.say(f"lost: {self._label(trial)}, runs again: {_last_line(text)}")
+        self._heartbeat.end(self._pack(trial).name)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A pack was lost too often: record its cells as failed, with the reason."""
-        pack: Pack = trial.config["pack"]
+        """A trial was lost too often: record its cells as failed, with the reason."""
         text = latest_error(trial)
         if is_full(text):
-            self._heartbeat.stop_sweep(full_message(self._results.root))
-            return
-        self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
-        self.say(f"FAILED: {pack.label}: {last_line(text)} ({self._results.log_path(pack.name)})")
-        self._bar.update(len(pack.cells))
-        self._heartbeat.end(pack.name)
-        self._tracker.update()
+            return self._heartbeat.stop_sweep(full_message(self._results.root))
+        self._write_failure(trial, text)
+        self._end(trial, f"FAILED: {self._label(trial)}: {_last_line(text)} ({self._log(trial)})")
 
     def say(self, line: str) -> None:
         """Prints a line above the progress line."""
         self._bar.write(line, file=sys.stderr)
+
+    def _log(self, trial: Any) -> Path:
+        return self._results.log_path(self._pack(trial).name)
+
+    def _end(self, trial: Any, line: str) -> None:
+        self._bar.update(self._size(trial))
+        self.say(line)
+        self._heartbeat.end(self._pack(trial).name)
+        self._tracker.update()
+
+
+class SweepProgress(RunProgress):
+    """Of a sweep, in cells."""
+
+    def __init__(self, results: ResultsDir, cells: Sequence[Cell], tracker: Tracker, heartbeat: Heartbeat):
+        done = len(results.finished_cells() & {cell.name for cell in cells})
+        super().__init__(progress_line("sweep", len(cells), "cell", done), results, tracker, heartbeat)
+
+    def _pack(self, trial: Any) -> Pack:
+        return trial.config["pack"]
+
+    def _label(self, trial: Any) -> str:
+        return self._pack(trial).label
+
+    def _size(self, trial: Any) -> int:
+        return len(self._pack(trial).cells)
+
+    def _result(self, trial: Any) -> str:
+        failed = (trial.last_result or {}).get("failed", 0)
+        note = f", {failed} of them FAILED: {self._log(trial)}" if failed else ""
+        return f"done: {self._label(trial)}, {self._size(trial)} cells{note}"
+
+    def _write_failure(self, trial: Any, error: str) -> None:
+        pack = self._pack(trial)
+        self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], error)
+
+
+def progress_line(name: str, total: int, unit: str, done: int = 0) -> tqdm:
+    """A progress line that is redrawn whenever something ends."""
+    return tqdm(desc=name, total=total, initial=done, unit=unit, mininterval=0, dynamic_ncols=True)
 
 
 def latest_error(trial: Any) -> str:
@@ -105,6 +150,6 @@ def latest_error(trial: Any) -> str:
     return text.rpartition("Failure # ")[2].strip() or "unknown error"
 
 
-def last_line(text: str) -> str:
+def _last_line(text: str) -> str:
     """The last line of an error, which says what it was."""
     return text.strip().splitlines()[-1]

@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from ray import tune
 from ray.exceptions import RayError
+from ray.tune import Callback
 
-from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
+from prefine_ray.experiment.cells import Cell, Pack, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, dump_config
-from prefine_ray.experiment.job import TrainingJob, check_inputs, policy_header, trial_rows
-from prefine_ray.orchestration.actors import map_units, start_rollout_actors
-from prefine_ray.orchestration.cluster import TRIAL_CPUS, ResourcePlan, plan_resources
-from prefine_ray.orchestration.failures import full_text, is_transient
-from prefine_ray.orchestration.preflight import check_files
-from prefine_ray.orchestration.prepare import prepare
+from prefine_ray.experiment.job import TrainingJob, policy_header, trial_rows
+from prefine_ray.orchestration.cluster import plan_resources
+from prefine_ray.orchestration.context import RunOutcome, SweepContext, make_context
+from prefine_ray.orchestration.evaluation import evaluate_cells
+from prefine_ray.orchestration.failures import TUNE_STARTS, lasting_text
 from prefine_ray.orchestration.progress import SweepProgress
 from prefine_ray.orchestration.training import TrainedPack, train_pack
-from prefine_ray.policies.files import load_policy, policy_bytes, save_policy
-from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader, stack
+from prefine_ray.orchestration.trials import Trainable, remove_fit, run_trials
+from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import Heartbeat
-from prefine_ray.rollouts.evaluation import episode_rows, evaluation_seeds
-from prefine_ray.rollouts.rollout import RolloutUnit, rollout_copies
 from prefine_ray.tracking.tracker import Tracker
 
 EXPERIMENT = "tune"  # folder in DIR/ray
-TUNE_STARTS = 5
-TRIAL_FAILURES = 5  # a trial whose process or node was lost is tried again this often, from its last checkpoint
-
-
-@dataclass(frozen=True)
-class SweepContext:
-    """What every trial shares."""
-
-    inputs: dict[str, TaskInputs]
-    results: ResultsDir
-    plan: ResourcePlan
-    actors: Sequence[Any]
-    train_storage: str
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """How far a sweep (in cells) or a search (in trials) came."""
-
-    total: int
-    finished: int
-    failed: int
-
-    @property
-    def complete(self) -> bool:
-        """Whether every one has ended."""
-        return self.finished == self.total
 
 
 def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tracker) -> RunOutcome:
@@ -81,22 +48,14 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
     """
     results = ResultsDir(root)
     with results.lock(), Heartbeat(root) as heartbeat:
-        results.write_config(dump_config(config))
         plan = plan_resources(config.resources, config.needs_counterfactual_actors)
-        print(f"Resources: {plan}", flush=True)
-        actors = start_rollout_actors(plan)
-        inputs = prepare(config, data_directory, actors)
-        grid = make_cells(config, inputs)
-        check_inputs(grid, inputs)
-        check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
-        context = SweepContext(inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
-        return _run_cells(config, grid, context, tracker, heartbeat)
+        context = make_context(config, results, data_directory, plan)
+        return _run_cells(config, context, tracker, heartbeat)
 
 
-def _run_cells(
-    config: SweepConfig, grid: list[Cell], context: SweepContext, tracker: Tracker, heartbeat: Heartbeat
-) -> RunOutcome:
+def _run_cells(config: SweepConfig, context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) -> RunOutcome:
     results, bases = context.results, base_cells(config, context.inputs)
+    grid = make_cells(config, context.inputs)
     cells = [*bases, *grid]
     results.write_grid([cell.identity for cell in cells])
     tracker.start(dump_config(config))
@@ -118,53 +77,21 @@ def run_base_cells(context: SweepContext, cells: Sequence[Cell]) -> None:
         context.results.write_part(pack.name, {"episodes": episodes, "trials": trials})
 
 
-def evaluate_cells(
-    context: SweepContext, cells: Sequence[Cell], policies: Sequence[GaussianPolicy], stage: str
-) -> pd.DataFrame:
-    """Rows of the evaluation episodes of each cell's policy, many policies in one batch, on the rollout actors."""
-    if not cells:
-        return pd.DataFrame()
-    episodes = cells[0].episodes
-    parts = evaluation_parts(len(cells), episodes, rollout_copies(cells[0].task), len(context.actors))
-    units = [evaluation_unit(cells[part], policies[part]) for part in parts]
-    tables = map_units(context.actors, "table", units)
-    rows = []
-    for part, table in zip(parts, tables, strict=True):
-        for number, cell in enumerate(cells[part]):
-            rows += episode_rows(cell.identity, stage, table.part(number * episodes, (number + 1) * episodes))
-    return pd.DataFrame(rows)
-
-
-def evaluation_parts(cells: int, episodes: int, copies: int, actors: int) -> list[slice]:
-    """Divides cells into parts of about equal size: of at most about `copies` episodes, and one for each actor."""
-    parts = max(1, min(cells, max(math.ceil(cells * episodes / copies), actors)))
-    size = math.ceil(cells / parts)
-    return [slice(first, min(first + size, cells)) for first in range(0, cells, size)]
-
-
-def evaluation_unit(cells: Sequence[Cell], policies: Sequence[GaussianPolicy]) -> RolloutUnit:
-    """The evaluation episodes of each cell's policy as one batch, cell after cell."""
-    task = cells[0].task
-    seeds = np.concatenate([evaluation_seeds(c.experiment_seed, task, c.seed, c.episodes) for c in cells])
-    return RolloutUnit(task, policy_bytes(stack(policies), PolicyHeader(task)), seeds, copies=len(seeds))
-
-
 def run_pack(config: dict[str, Any], context: SweepContext) -> None:
     """One Tune trial: fine-tune a pack, evaluate it, write its rows and policies, then report.
 
     An error that would come again is recorded in the rows of its cells; the trial itself then ends well. Only what
-    another try may mend is raised.
+    another try may fix is raised.
     """
     pack: Pack = config["pack"]
     try:
         failed = _train_and_evaluate(pack, context)
     except Exception as error:
-        if is_transient(error):
-            raise
-        context.results.write_failure(pack.name, [cell.identity for cell in pack.cells], full_text(error))
+        text = lasting_text(error)
+        context.results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
         failed = len(pack.cells)
     tune.report({"cells": len(pack.cells), "failed": failed})
-    shutil.rmtree(Path(context.train_storage) / pack.name, ignore_errors=True)  # its policies are kept
+    remove_fit(context, pack.name)
 
 
 def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
@@ -213,31 +140,10 @@ def _run_packs(context: SweepContext, grid: Sequence[Cell], most: int | None, pr
             progress.say(f"Ray Tune ended, starts again: {str(error).splitlines()[0]}")
 
 
-RunPack = Callable[..., None]  # as `run_pack`
-
-
-def tune_packs(context: SweepContext, packs: list[Pack], progress: SweepProgress, run: RunPack = run_pack) -> None:
+def tune_packs(context: SweepContext, packs: list[Pack], progress: Callback, run: Trainable = run_pack) -> None:
     """Runs each pack as a Tune trial."""
-    if not packs:
-        return
-    trainable = tune.with_resources(tune.with_parameters(run, context=context), {"cpu": TRIAL_CPUS})
-    tuner = tune.Tuner(
-        trainable,
-        param_space={"pack": tune.grid_search(packs)},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=context.plan.concurrent_trials,
-            reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.trial_id,
-        ),
-        run_config=tune.RunConfig(
-            name=EXPERIMENT,
-            storage_path=str((context.results.root / "ray").resolve()),
-            failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
-            callbacks=[progress],
-            verbose=0,
-        ),
-    )
-    tuner.fit()
+    if packs:
+        run_trials(run, context, EXPERIMENT, progress, {"pack": tune.grid_search(packs)})
 
 
 def _outcome(results: ResultsDir, cells: list[Cell]) -> RunOutcome:

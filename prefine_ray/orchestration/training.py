@@ -26,17 +26,16 @@ from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.methods.population import PopulationLearner
 from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
 from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
-from prefine_ray.orchestration.failures import PackError, full_text, is_transient
+from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasting_text
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 
 _STATE, _CURVES, _POLICIES, _WATCHED = "state.pt", "curves.parquet", "population.safetensors", "watched.parquet"
 _ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
 _RESERVATION = "placement_group"  # in the fit's folder: the id of what its latest worker reserved
-MAX_WORKER_FAILURES = 3
 # Ray Train's own settings, unless the environment has others. A fit ends when its controller looks after the worker
 # (every 2 s by default). The watcher for nodes about to be reclaimed is one more process for every fit, and a fit on a
-# lost node goes on from its last checkpoint anyway.
+# lost node resumes from its last checkpoint anyway.
 TRAIN_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
@@ -80,7 +79,7 @@ class Watch(Protocol):
 def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch | None = None) -> TrainedPack:
     """Runs a Ray Train fit for a pack and waits for it.
 
-    A fit of the same pack that was cut continues from its last checkpoint in `storage`. A fit that `watch` stops
+    An interrupted fit of the same pack resumes from its last checkpoint in `storage`. A fit that `watch` stops
     ends like any other, so that its resources come back (a Tune trial that is killed leaks those of its fit).
 
     Raises:
@@ -110,7 +109,7 @@ def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch 
             name=job.pack.name,
             storage_path=storage,
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
-            failure_config=train.FailureConfig(max_failures=MAX_WORKER_FAILURES),
+            failure_config=train.FailureConfig(max_failures=WORKER_FAILURES),
         ),
     )
     checkpoint = trainer.fit().checkpoint
@@ -121,7 +120,7 @@ def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch 
 
 
 def _recover_storage(folder: Path) -> None:
-    """Makes the storage of a fit that was cut fit for going on.
+    """Makes the storage of an interrupted fit ready to resume.
 
     The worker's reservation of a trial that died with its node may still be held: Ray frees it only where the
     dashboard runs. And Ray Train writes its list of checkpoints in place: a half-written one would make every later
@@ -148,10 +147,9 @@ def _train_worker(config: dict[str, Any]) -> None:
     try:
         _train(config)
     except Exception as error:
-        if is_transient(error):
-            raise
+        text = lasting_text(error)
         with tempfile.TemporaryDirectory() as directory:
-            (Path(directory) / _ERROR).write_text(full_text(error))
+            (Path(directory) / _ERROR).write_text(text)
             train.report({"failed": True}, checkpoint=train.Checkpoint.from_directory(directory))
 
 
@@ -202,7 +200,7 @@ def _report(learner: PopulationLearner, recorder: CurveRecorder, watched: pd.Dat
 def write_checkpoint(
     folder: Path, learner: PopulationLearner, recorder: CurveRecorder, watched: pd.DataFrame, wall_s: float
 ) -> None:
-    """What a lost fit goes on from, and what a finished one is."""
+    """What a lost fit resumes from, and what a finished one is."""
     torch.save({"learner": learner.state_dict(), "wall_s": wall_s}, folder / _STATE)
     recorder.frame().to_parquet(folder / _CURVES, index=False)
     watched.to_parquet(folder / _WATCHED, index=False)

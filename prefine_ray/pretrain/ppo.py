@@ -151,7 +151,7 @@ class VectorPPO(PPO):
         if len(rollouts) != len(self._meters):
             raise RuntimeError(
                 f"{len(self._meters) - len(rollouts)} of {len(self._meters)} sampling actors failed; their errors are "
-                "above. Resume goes on from the last checkpoint."
+                "above. Rerun with --resume to resume from the last checkpoint."
             )
         for meter, rollout in zip(self._meters, rollouts, strict=True):
             self.episodes.extend(meter.add(rollout))

@@ -100,7 +100,7 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
 class Rollout(NamedTuple):
     """T steps of N copies of a task, as the policy saw them."""
 
-    observations: FloatArray  # [T + 1, N, obs_dim]; the last row is where the next rollout goes on
+    observations: FloatArray  # [T + 1, N, obs_dim]; the last row is where the next rollout continues
     next_observations: FloatArray  # [T, N, obs_dim], the true successors
     actions: FloatArray  # [T, N, act_dim], before clipping
     means: FloatArray  # [T, N, act_dim], of the policy that acted
@@ -182,7 +182,7 @@ class VectorEnvRunner(EnvRunner, Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The module's state, unless excluded; environments are not saved, training goes on with fresh episodes."""
+        """The module's state, unless excluded; environments are not saved, training continues with fresh episodes."""
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             return {COMPONENT_RL_MODULE: self.module.get_state(**kwargs)}
         return {}

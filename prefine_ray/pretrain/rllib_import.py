@@ -16,6 +16,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.filter import RunningStat
 from torch import Tensor
 
+from prefine_ray.core.errors import PrefineError
 from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
 from prefine_ray.pretrain.rllib import ActorCritic
 
@@ -33,7 +34,7 @@ _OBSERVATION_CLIP = 10.0  # of the normalised observation, in GaussianPolicy and
 _WIDE = 1e4  # deviation given to unnormalised observations, so that the clip never touches them
 
 
-class RLlibImportError(ValueError):
+class RLlibImportError(PrefineError, ValueError):
     """A checkpoint cannot be imported as a GaussianPolicy."""
 
 

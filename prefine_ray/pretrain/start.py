@@ -1,7 +1,7 @@
 """Warm start of a pretraining run: a simple controller is searched for and the policy cloned from it.
 
 Where PPO alone settles in a poor gait (SwimmerVelocity wriggles, BallCircle bounces off the walls), the handful of
-parameters of a controller are found in seconds by the cross-entropy method, and PPO goes on from there.
+parameters of a controller are found in seconds by the cross-entropy method, and PPO continues from there.
 """
 
 from __future__ import annotations

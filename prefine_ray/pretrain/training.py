@@ -1,9 +1,9 @@
 """Pretraining: one PPO run gives a reward-optimised base policy and a ladder of behaviours down to safe ones.
 
 Phase 1 maximises the reward alone; where that ends in a poor gait, its first part is guided by a penalty on what the
-cost limits (speed, position) beyond the limit. Phase 2 goes on from it and punishes what is beyond a cap, and the cost
-itself. The cap, and where it is fixed the size of the penalty, moves so that the episode cost follows a limit, which
-falls from the data sets' `cost_max` to below the strictest threshold (or rises back, see `rising_limit`). Policies are
+cost limits (speed, position) beyond the limit. Phase 2 continues from it and punishes what is beyond a cap, and the
+cost itself. The cap, and where it is fixed the size of the penalty, moves so that the episode cost follows a limit,
+which falls from the data sets' `cost_max` to below the strictest threshold (or rises back, see `rising_limit`). Policies are
 saved all the way; the ladder is a dozen of them, spread over the reward-cost plane.
 """
 
@@ -145,7 +145,7 @@ class _Run:
                         self._save(algorithm)
                         saved = time.monotonic()
                     if interrupted.is_set():
-                        tqdm.write(f"stopped at {progress.steps} steps; resume goes on from {self.folder}")
+                        tqdm.write(f"stopped at {progress.steps} steps; the checkpoint is in {self.folder}")
                         raise KeyboardInterrupt
             self._save(algorithm)
         finally:

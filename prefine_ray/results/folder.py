@@ -13,7 +13,6 @@ A pack's `trials` part is written last and makes it count: rows without it are n
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import time
@@ -25,6 +24,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock, Timeout
 
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import atomic_path, write_text
@@ -35,6 +35,7 @@ _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "thresh
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without locks
 _STALE_S = 24 * 3600.0  # age of a temporary file that nobody writes any more
 
 
@@ -58,8 +59,8 @@ def is_full(error: BaseException | str) -> bool:
 def full_message(root: Path) -> str:
     """What to do about a full disk."""
     return (
-        f"{root}: No space left on device. Finished cells are safe there; make room and start the same command again, "
-        "it goes on from them"
+        f"{root}: No space left on device. Finished cells are safe there; make room and start the same command again "
+        "to resume"
     )
 
 
@@ -146,25 +147,26 @@ class ResultsDir:
         Raises:
             FolderInUseError: another sweep works in the folder.
         """
+        lock, signature = FileLock(self.root / ".lock", blocking=False, fallback_to_soft=False), self.root / ".lock"
         with self._storage():
             self.root.mkdir(parents=True, exist_ok=True)
-            file = open(self.root / ".lock", "a+")  # noqa: SIM115
-        with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
+                lock.acquire()
+            except Timeout as error:
                 raise FolderInUseError(
-                    f"{self.root}: another sweep works in this folder ({file.read().strip()}); wait for it, end it, "
-                    "or give another --results"
+                    f"{self.root}: another sweep works in this folder ({signature.read_text().strip()}); wait for it, "
+                    "end it, or give another --results"
                 ) from error
-            except OSError:
-                pass  # a file system without locks
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+        try:
+            with self._storage():
+                signature.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             self._remove_stale()
             yield
+        finally:
+            lock.release()
 
     def write_part(self, name: str, rows: dict[str, pd.DataFrame]) -> None:
         """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them."""

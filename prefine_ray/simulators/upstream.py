@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from prefine_ray.simulators.packages import package_folder
+
 _IMPORT_LOCK = threading.RLock()
 
 
@@ -41,23 +43,7 @@ def _without_gl_backend() -> Iterator[None]:
 with _IMPORT_LOCK, _without_gl_backend():
     import mujoco
 
-__all__ = ["import_safety_gymnasium", "mujoco", "package_folder"]
-
-
-def package_folder(name: str) -> str:
-    """The folder of an installed package, found without importing it.
-
-    Raises:
-        ModuleNotFoundError: the package is not installed.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            f"the simulator package {name!r} is not installed; "
-            "run: pip install -r requirements.txt && pip install --no-deps -r requirements-simulators.txt",
-            name=name,
-        )
-    return next(iter(spec.submodule_search_locations))
+__all__ = ["import_safety_gymnasium", "mujoco"]
 
 
 def import_safety_gymnasium(module: str) -> ModuleType:
@@ -67,7 +53,7 @@ def import_safety_gymnasium(module: str) -> ModuleType:
     Python 3.11 dataclasses refuse ndarray defaults, which the package uses, so these become default factories.
 
     Raises:
-        ModuleNotFoundError: safety-gymnasium, or the submodule, is not installed.
+        SimulatorNotInstalledError: safety-gymnasium is not installed.
     """
     with _IMPORT_LOCK:
         if "safety_gymnasium" not in sys.modules:

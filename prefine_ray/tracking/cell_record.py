@@ -50,7 +50,7 @@ class CellRows:
 
     @property
     def label(self) -> str:
-        """Human-readable; unique within a sweep."""
+        """Human-readable label; unique within a sweep."""
         task, method, seed = (self.trial[key] for key in ("task", "method", "seed"))
         axes = "" if method == BASE else label_of(self.trial)
         return f"{task} {method} seed {seed}" + (f" ({axes})" if axes else "")

@@ -1,7 +1,7 @@
 """MLflow as a view of a results folder: one parent run per sweep, one child run per cell.
 
 The results folder is the truth (see `prefine_ray.results.folder`). What MLflow lacks is sent by the next
-`Tracker.sync`, so neither a server that is away nor a crash in the middle loses or doubles a run:
+`Tracker.sync`, so neither an unavailable server nor a crash in the middle loses or doubles a run:
 
 - the parent is found by the tag `prefine.sweep_id`, an id kept in the folder; children by the part they come from;
 - a child gets its tags when it is created and its final status last, so a child still RUNNING is a half-logged one;
@@ -71,7 +71,7 @@ class SyncReport:
 
     logged: int  # cells sent by this call
     missing: int  # cells in the results folder that MLflow may still lack
-    error: str = ""  # why, if MLflow was away
+    error: str = ""  # why, if MLflow was unavailable
 
     def __str__(self) -> str:
         left = f"; {self.missing} are missing: {self.error}" if self.error else ""
@@ -108,7 +108,7 @@ class _Record:
 
 
 class Tracker:
-    """A view of a results folder in MLflow. Never raises because MLflow is away: it warns, and catches up later."""
+    """A view of a results folder in MLflow. An unavailable MLflow never raises: it warns, and catches up later."""
 
     def __init__(self, results: ResultsDir, sweep: str, uri: str | None = None):
         """Touches neither the folder nor the server.
@@ -129,7 +129,7 @@ class Tracker:
         self._resting_until = 0.0  # on the monotonic clock
 
     def start(self, config_text: str) -> None:
-        """Opens the parent run, again if the sweep goes on, and sends what an earlier run could not."""
+        """Opens the parent run, again if the sweep is resumed, and sends what an earlier run could not."""
         self._config = config_text
         self._set_status("RUNNING")
         self.sync()
@@ -165,7 +165,7 @@ class Tracker:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if not self._away:
             _log.warning(
-                "MLflow at %s is not taking results: %s. The sweep goes on; `prefine sync %s` sends what is missing.",
+                "MLflow at %s is not taking results: %s. The sweep continues; `prefine sync %s` sends what is missing.",
                 without_password(self.uri),
                 reason,
                 self.results.root,
@@ -388,7 +388,7 @@ def _connect(uri: str) -> MlflowClient:
 
 
 def _outages() -> tuple[type[Exception], ...]:
-    """What is raised when a store is away, full or refuses; requests' errors are OSErrors."""
+    """What is raised when a store is unavailable, full or refuses; requests' errors are OSErrors."""
     from mlflow import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

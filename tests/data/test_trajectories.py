@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from prefine_ray.data import hdf5
 from prefine_ray.data.description import cost_histogram, describe, plot_reward_cost
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.hdf5 import TrajectoryFileError, check_dsrl, read_attrs, read_dsrl, read_summary, write_dsrl
@@ -161,7 +162,7 @@ def test_summary_of_a_file_is_that_of_its_data(path):
 @pytest.mark.parametrize("episodes", [[2], [0, 3], [3, 0, 0, 1]])
 def test_some_episodes_are_read_alone(path, monkeypatch, chunks, episodes):
     """Whatever the file's chunks and however small the blocks that are read at a time."""
-    monkeypatch.setattr("prefine_ray.data.hdf5._BLOCK_BYTES", 60)
+    monkeypatch.setattr(hdf5, "_BLOCK_BYTES", 60)
     with h5py.File(path, "r+") as file:
         values = file["observations"][()]
         del file["observations"]

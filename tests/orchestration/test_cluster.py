@@ -1,6 +1,8 @@
 """How a cluster is divided; nodes as `ray.nodes()` gives them."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prefine_ray.experiment.config import ResourceConfig
 from prefine_ray.orchestration.cluster import ClusterError, connect, divide, place
@@ -76,3 +78,47 @@ def test_too_small_a_cluster_is_one_clear_error(nodes, settings):
 def test_no_cluster_at_the_address_is_one_clear_error():
     with pytest.raises(ClusterError, match="ray start --head"):
         connect("127.0.0.1:9")
+
+
+nodes = st.lists(
+    st.builds(
+        node,
+        st.uuids().map(str),
+        st.sampled_from([0, 0.5, 1, 2, 3.5, 16]),
+        st.sampled_from([0, 0, 1, 4]),
+        st.sampled_from(["", "", "rollout", "learner"]),
+    ),
+    max_size=5,
+)
+wishes = st.builds(
+    ResourceConfig,
+    rollout_actors=st.none() | st.integers(1, 8),
+    gpus_per_worker=st.sampled_from([None, 0, 0.25, 0.5, 1]),
+    concurrent_trials=st.none() | st.integers(1, 4),
+)
+
+
+@given(nodes, wishes, st.booleans())
+def test_what_is_divided_fits_the_cluster(cluster, config, counterfactual_actors):
+    try:
+        divided = divide(cluster, config, counterfactual_actors)
+    except ClusterError:
+        return  # too small
+    resources = {one["NodeID"]: one["Resources"] for one in cluster}
+    assert divided.rollout_actors == (config.rollout_actors or divided.rollout_actors) >= 1
+    assert 1 <= divided.concurrent_trials <= (config.concurrent_trials or divided.concurrent_trials)
+    for name, amount in divided.worker_resources.items():  # every trial's worker at once
+        assert divided.concurrent_trials * amount <= sum(one.get(name, 0) for one in resources.values())
+    roles = {one["NodeID"]: one["Labels"].get("prefine-role") for one in cluster}
+    assert all(resources[name]["CPU"] for name in divided.rollout_nodes)
+    if any(resources[name]["CPU"] and role == "rollout" for name, role in roles.items()):
+        assert {roles[name] for name in divided.rollout_nodes} == {"rollout"}
+    assert divided.learner_label == ("learner" in roles.values())
+
+
+@given(st.lists(st.integers(2, 16), min_size=1, max_size=4), st.integers(1, 8), st.booleans())
+def test_a_node_that_joins_takes_no_trial_away(cores, more, counterfactual_actors):
+    before = [node(f"n{number}", cpus) for number, cpus in enumerate(cores)]
+    small = plan(*before, rollout_actors=1, actors=counterfactual_actors)
+    large = plan(*before, node("new", more), rollout_actors=1, actors=counterfactual_actors)
+    assert large.concurrent_trials > small.concurrent_trials

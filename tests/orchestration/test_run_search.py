@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
 from prefine_ray.analysis.search_report import trial_table
 from prefine_ray.results.folder import ResultsDir
+from tests.small_sweep import finish, prefine
 
 CONFIG = {
     "name": "mini",
@@ -30,24 +28,18 @@ CONFIG = {
 }
 
 
-def prefine(*arguments: str | Path) -> str:
-    """Output of a command that succeeds."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    command = [sys.executable, "-m", "prefine_ray", *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def test_a_search_runs_grows_and_is_reported(tmp_path):
+    def run(*words: str | Path) -> str:
+        return finish(prefine(tmp_path, *map(str, words)))
+
     config, results = tmp_path / "search.yaml", tmp_path / "results"
     config.write_text(yaml.safe_dump(CONFIG))
     options = ("--results", results, "--data-dir", tmp_path / "data")
-    prefine("search", config, *options)
+    run("search", config, *options)
     parts = results / "parts" / "trials"
     first = {path: path.stat().st_mtime_ns for path in parts.iterdir()}
     assert len(first) == 1
-    output = prefine("search", config, *options, "--trials", "2")
+    output = run("search", config, *options, "--trials", "2")
     assert all(path.stat().st_mtime_ns == written for path, written in first.items())
     assert len(list(parts.iterdir())) == 2
     assert "2 trials ended, 0 of them failed" in output
@@ -58,8 +50,8 @@ def test_a_search_runs_grows_and_is_reported(tmp_path):
     rows = [ResultsDir(results).read_part("episodes", name) for name in trials["trial"]]
     assert [sorted(set(part["step"])) for part in rows] == [[5, 12], [5, 12] if trials["steps"][1] == 12 else [5]]
     assert all(set(part["seed"]) == {1000, 1001} and set(part["split"]) == {"tuning"} for part in rows)
-    assert "2 of 2 trials have ended, 0 failed" in prefine("status", results)
+    assert "2 of 2 trials have ended, 0 failed" in run("status", results)
     (results / "tables" / "trials.md").unlink()
-    prefine("report", results)
+    run("report", results)
     assert (results / "tables" / "trials.md").exists()
     assert yaml.safe_load((results / "best.yaml").read_text())["finetune"]["steps"] in (5, 12)

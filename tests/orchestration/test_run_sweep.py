@@ -3,69 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
+import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from mlflow import MlflowClient
 
-from prefine_ray.orchestration.run_sweep import evaluation_parts
+from prefine_ray.orchestration.evaluation import evaluation_parts
 from prefine_ray.policies.files import load_policy
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.tracker import tracking_uri
-
-CONFIG = {
-    "name": "mini",
-    "tasks": ["BallRun", "HopperVelocity"],  # one of each simulator
-    "methods": ["prefine", "bc_all", "trac"],  # one that trains in two phases, one without a threshold
-    "weights": [0, 5],
-    "seeds": 2,
-    "tuning_seeds": 1,
-    "data": {"episodes": 60},
-    "preferences": {"num_preferred": 10, "num_dispreferred": 5},
-    "finetune": {"steps": 20, "batch_size": 32, "advanced": {"log_every": 5, "checkpoint_every": 10}},
-    "bc": {"steps": 20, "advanced": {"hidden": [32], "checkpoint_every": 10}},
-    "trac": {
-        "steps": 20,
-        "bc_steps": 15,
-        "batch_size": 8,
-        "segment": 8,
-        "advanced": {"hidden": [32], "checkpoint_every": 10},
-    },
-    "evaluation": {"episodes": 3},
-    "task_settings": {"HopperVelocity": {"data": {"episodes": 50}, "finetune": {"beta": 0.2}}},
-}
-CELLS = 2 * 2 + 2 * (2 * (2 + 1) + 2 + 2)  # base cells; those of prefine, bc_all and trac
-
-
-def start(folder: Path, config: dict, *options: str) -> subprocess.Popen:
-    """A sweep in a process of its own, as a user starts it: with relative paths."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "prefine_ray", "sweep", "config.yaml"]
-    command += ["--results", "results", "--data-dir", str(Path("..") / "data"), *options]
-    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")}
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=environment, **output)
-
-
-def finish(process: subprocess.Popen, status: int = 0) -> str:
-    output = process.communicate(timeout=400)[0]
-    assert process.returncode == status, output
-    return output
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A finished sweep: its folder and what it printed."""
-    folder = tmp_path_factory.mktemp("sweeps") / "one"
-    folder.mkdir()
-    return folder, finish(start(folder, CONFIG, "--actors", "2"))
+from tests.small_sweep import CELLS, CONFIG, finish, prefine, start
 
 
 def rows(folder: Path) -> pd.DataFrame:
@@ -154,8 +105,8 @@ def test_interrupted_sweep_resumes_to_the_same_rows(finished, tmp_path):
         time.sleep(0.2)  # until a fit has begun
     process.send_signal(signal.SIGINT)
     output = finish(process, status=130)
-    assert "--resume" in output
-    finish(start(folder, CONFIG, "--resume"))
+    (again,) = (line for line in output.splitlines() if line.startswith("Resume with: "))
+    finish(prefine(folder, *shlex.split(again.removeprefix("Resume with: prefine "))))
     pd.testing.assert_frame_equal(rows(folder), rows(finished[0]))
 
 
@@ -164,9 +115,8 @@ def test_evaluate_gives_the_rows_of_a_cell_again(finished):
     cell = rows(folder).query("task == 'BallRun' and stage == 'finetuned' and seed == 1").iloc[0]["cell"]
     recorded = rows(folder).query("cell == @cell")
     policy = folder / "results" / "policies" / f"{cell}.safetensors"
-    command = [sys.executable, "-m", "prefine_ray", "evaluate", "--task", "BallRun", "--policy", str(policy)]
-    command += ["--episodes", "3", "--seed", "1", "--json"]
-    scores = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    words = ["--task", "BallRun", "--policy", str(policy), "--episodes", "3", "--seed", "1", "--json"]
+    scores = json.loads(finish(prefine(folder, "evaluate", *words)))
     assert scores["returns"] == pytest.approx(recorded["return"].tolist())
     assert scores["costs"] == recorded["cost"].tolist()
 

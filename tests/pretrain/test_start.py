@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from prefine_ray.policies.gaussian import GaussianPolicy
+from prefine_ray.pretrain import start
 from prefine_ray.pretrain.controllers import Gait, Orbit, Seek, Sprint
 from prefine_ray.pretrain.recipes import recipe_for
 from prefine_ray.pretrain.rllib import ActorCritic
@@ -113,8 +114,8 @@ def test_later_rounds_of_imitation_follow_the_policy_through_other_episodes(monk
     def note_cloning(policy, observations, actions, count, seed):
         updates.append((len(observations), count))
 
-    monkeypatch.setattr("prefine_ray.pretrain.start.demonstrate", note_demonstration)
-    monkeypatch.setattr("prefine_ray.pretrain.start._clone", note_cloning)
+    monkeypatch.setattr(start, "demonstrate", note_demonstration)
+    monkeypatch.setattr(start, "_clone", note_cloning)
     recipe = replace(recipe_for("BallRun"), generations=0, imitation_rounds=3, start_log_std=-1.75)
     module = new_module("BallRun", hidden=(8, 9))
     warm_start(get_task("BallRun"), recipe, module, seed=0)
@@ -128,7 +129,7 @@ def test_later_rounds_of_imitation_follow_the_policy_through_other_episodes(monk
 def test_a_recipe_starts_from_its_other_controllers_and_limits_first() -> None:
     seek = recipe_for("CarGoal1")
     assert [(recipe.start, limit) for recipe, limit in starts(seek)] == [
-        *((start, None) for start in seek.other_starts),
+        *((other, None) for other in seek.other_starts),
         (seek.start, None),
     ]
     assert [limit for _, limit in starts(recipe_for("BallRun"))] == [80, 60, 50, 38, 28, 18, 9, 4]

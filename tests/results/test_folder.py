@@ -1,4 +1,10 @@
+import errno
+import fcntl
+import os
+import re
+import socket
 import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -96,6 +102,34 @@ def test_two_sweeps_do_not_share_a_folder(tmp_path):
         pass
     with ResultsDir(tmp_path).lock():
         pass
+
+
+def test_the_one_who_works_in_a_folder_is_named_and_may_be_killed(tmp_path):
+    hold = "import sys, time; from prefine_ray.results.folder import ResultsDir\n"
+    hold += "with ResultsDir(sys.argv[1]).lock(): print('held', flush=True); time.sleep(600)"
+    holder = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        named = f"process {holder.pid} on {re.escape(socket.gethostname())}"
+        with pytest.raises(FolderInUseError, match=named), ResultsDir(tmp_path).lock():
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with ResultsDir(tmp_path).lock():
+        assert str(os.getpid()) in (tmp_path / ".lock").read_text()
+
+
+@pytest.mark.parametrize("reason", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, reason):
+    def refuse(*arguments):
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with ResultsDir(tmp_path).lock():
+        ResultsDir(tmp_path).write_part("a", rows("c1"))
+    assert ResultsDir(tmp_path).finished_cells() == {"c1"}
 
 
 def test_a_failure_keeps_its_log(tmp_path):

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from prefine_ray.simulators.upstream import import_safety_gymnasium, package_folder
+from prefine_ray.simulators.packages import package_folder
+from prefine_ray.simulators.upstream import import_safety_gymnasium
 
 
 def test_importing_the_simulators_opens_no_gl_backend_and_keeps_the_environment() -> None:

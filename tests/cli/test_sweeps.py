@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from prefine_ray.cli.commands import resume_command
 from prefine_ray.cli.parser import build_parser
+from prefine_ray.cli.sweeps import resume_command
 
 
 @pytest.mark.parametrize(

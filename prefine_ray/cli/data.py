@@ -1,0 +1,99 @@
+"""`prefine tasks` and `prefine data ...`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from prefine_ray.cli.options import Commands, Options, add_address, add_data_directory, add_task, collected_file
+
+_COLLECT = "prefine data collect --task BallRun --episodes 300"
+
+
+def register(add: Commands) -> None:
+    """Adds the commands."""
+    kinds = add.group("tasks", "list the tasks with their sizes, scores and thresholds", "prefine tasks", tasks)
+    kinds("list", tasks, "list the tasks with their sizes, scores and thresholds", "prefine tasks list")
+    data = add.group("data", "collect, fetch or describe trajectory files", "prefine data describe --task BallRun")
+    _collect_options(data("collect", collect, "roll the shipped behaviours out into a DSRL file", _COLLECT))
+    _fetch_options(data("fetch", fetch, "download the published DSRL file", "prefine data fetch --task AntVelocity"))
+    example = "prefine data describe --task BallRun --plot ballrun.png"
+    _describe_options(data("describe", describe, "counts per threshold, quantiles and a reward-cost scatter", example))
+    _collect_options(add("collect", collect, "the same as `prefine data collect`", _COLLECT))
+
+
+def _collect_options(parser: argparse.ArgumentParser) -> None:
+    add_task(parser)
+    add_data_directory(parser)
+    add_address(parser)
+    parser.add_argument(
+        "--behaviours", default="zoo", metavar="DIR", help="a ladder of `prefine pretrain` (default: zoo)"
+    )
+    parser.add_argument("--episodes", type=int, default=300, metavar="N", help="episodes (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data (default: %(default)s)")
+    parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
+
+
+def _fetch_options(parser: argparse.ArgumentParser) -> None:
+    add_task(parser)
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="default: $DSRL_DATASET_DIR, ~/.dsrl/datasets")
+    parser.add_argument("--base-url", metavar="URL", help="a mirror")
+
+
+def _describe_options(parser: argparse.ArgumentParser) -> None:
+    add_task(parser)
+    add_data_directory(parser)
+    parser.add_argument("--file", type=Path, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw the scatter (.png, .pdf, .svg)")
+
+
+def tasks(options: Options) -> None:
+    """Prints the tasks."""
+    from prefine_ray.tasks.spec import TASKS
+
+    print(f"{'task':<20} {'suite':<17} {'obs':>4} {'act':>4} {'steps':>6} {'reward 0..1':>18} {'thresholds':>12}")
+    for task in TASKS.values():
+        reward = f"{task.reward_min:.1f}..{task.reward_max:.1f}"
+        limits = "/".join(f"{t:g}" for t in task.thresholds)
+        extra = "" if task.in_benchmark else "  (extra)"
+        sizes = f"{task.obs_dim:>4} {task.act_dim:>4} {task.horizon:>6}"
+        print(f"{task.name:<20} {task.suite:<17} {sizes} {reward:>18} {limits:>12}{extra}")
+
+
+def collect(options: Options) -> None:
+    """Collects a data set with rollout actors."""
+    from prefine_ray.experiment.config import DataConfig, ResourceConfig
+    from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.actors import start_rollout_actors
+    from prefine_ray.orchestration.prepare import collect as run
+    from prefine_ray.tasks.spec import get_task
+
+    task = get_task(options.task)
+    cluster.connect(options.address)
+    plan = cluster.plan_resources(ResourceConfig(rollout_actors=options.actors), counterfactual_actors=False)
+    actors = start_rollout_actors(plan)
+    config = DataConfig(source=options.behaviours, episodes=options.episodes, seed=options.seed)
+    print(run(task, config, options.data_dir, actors).path)
+
+
+def fetch(options: Options) -> None:
+    """Downloads a DSRL file."""
+    from prefine_ray.data.download import fetch as run
+
+    print(run(options.task, options.directory, options.base_url))
+
+
+def describe(options: Options) -> None:
+    """Describes a trajectory file."""
+    from prefine_ray.data.description import describe as text_of
+    from prefine_ray.data.description import plot_reward_cost
+    from prefine_ray.data.hdf5 import read_summary
+    from prefine_ray.tasks.spec import get_task
+
+    task = get_task(options.task)
+    path = options.file or collected_file(task.name, options.data_dir)
+    summary = read_summary(path, task)
+    print(f"{path}\n{text_of(summary, task)}")
+    if options.plot:
+        plot_reward_cost(summary, task, options.plot)
+        print(f"\nScatter: {options.plot}")

@@ -1,0 +1,118 @@
+"""Commands on a results folder: `status`, `report`, `sync`, `ui`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefine_ray.cli.options import Commands, Options, add_results
+
+
+def register(add: Commands) -> None:
+    """Adds the commands."""
+    text = "how far a sweep is: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
+    add_results(add("status", status, text, "prefine status results/quick"))
+    parser = add("report", report, "make tables and plots from the rows", "prefine report results/quick")
+    parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are joined")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the results folder)")
+    parser.add_argument(
+        "--budget",
+        action="store_true",
+        help="the folders are one sweep with several numbers of gradient steps: draw reward and cost against these",
+    )
+    add_results(add("sync", sync, "send to MLflow what it does not have yet", "prefine sync results/quick"))
+    parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
+    add_results(parser)
+    parser.add_argument("--port", type=int, default=5000, metavar="P", help="on localhost (default: %(default)s)")
+
+
+def status(options: Options) -> None:
+    """Prints how far a sweep or a search is."""
+    from prefine_ray.analysis.status import status_text
+    from prefine_ray.results.folder import ResultsDir
+
+    text = search_status_text if ResultsDir(options.results).is_search else status_text
+    print(text(options.results))
+
+
+def report(options: Options) -> None:
+    """Makes tables and plots again."""
+    from prefine_ray.results.folder import ResultsDir
+
+    if options.budget:
+        return _show_budget(options.results, options.output)
+    if ResultsDir(options.results[0]).is_search:
+        return show_search_report(options.results[0])
+    return show_report(options.results, options.output)
+
+
+def sync(options: Options) -> int:
+    """Sends missing cells to MLflow; 1 when some could not be sent."""
+    from prefine_ray.results.folder import ResultsDir
+    from prefine_ray.tracking.tracker import Tracker
+
+    results = ResultsDir(options.results)
+    report = Tracker(results, str(results.saved_config().get("name"))).sync()
+    print(report)
+    return 1 if report.error else 0
+
+
+def ui(options: Options) -> None:
+    """Serves the MLflow pages on localhost until Ctrl-C."""
+    from prefine_ray.results.folder import ResultsDir
+    from prefine_ray.tracking.tracker import serve
+
+    serve(ResultsDir(options.results), options.port)
+
+
+def show_report(folders: list[Path], output: Path | None = None) -> None:
+    """Makes a sweep's tables, plots and page again from the rows, and prints the table."""
+    from prefine_ray.analysis.report import DSRL_DATA, OWN_DATA, console_table, make_report
+    from prefine_ray.core.provenance import provenance
+    from prefine_ray.results.folder import ResultsDir
+
+    source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source")
+    data_note = DSRL_DATA if source == "dsrl" else OWN_DATA
+    paths = make_report(folders, output, data_note, provenance())
+    print(console_table(folders))
+    print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.plots[0].parent}\nReport: {paths.page}")
+
+
+def show_search_report(root: Path) -> None:
+    """Makes table, plots and the best setting again from the rows, and prints the table."""
+    from prefine_ray.analysis.search_report import report_search
+    from prefine_ray.experiment.search_config import load_search_config
+    from prefine_ray.results.folder import ResultsDir
+
+    paths, text = report_search(root, load_search_config(ResultsDir(root).config_path))
+    plots = ", ".join(str(path) for path in paths.plots)
+    print(f"{text}\nTable: {paths.markdown}\nPlots: {plots}\nBest:  {paths.best}")
+
+
+def _show_budget(folders: list[Path], output: Path | None) -> None:
+    from prefine_ray.analysis.report import make_budget_report
+
+    table, *others = make_budget_report(folders, output or folders[0])
+    print(table.read_text())
+    print("\n".join(map(str, [table, *others])))
+
+
+def search_status_text(root: Path) -> str:
+    """How many trials have ended, what the driver does, the best trial so far."""
+    from prefine_ray.analysis.rows import ResultsError
+    from prefine_ray.analysis.search_report import best_line, trial_table
+    from prefine_ray.analysis.status import driver_line
+    from prefine_ray.experiment.search_config import load_search_config
+    from prefine_ray.results.folder import ResultsDir
+    from prefine_ray.results.heartbeat import read_state
+
+    results = ResultsDir(root)
+    config = load_search_config(results.config_path)
+    head = [f"{config.name} in {root}, a search on {config.tasks[0]}", driver_line(read_state(root))]
+    try:
+        trials = trial_table(results)
+    except ResultsError:
+        return "\n".join([*head, f"no trial of {config.search.trials} has ended"])
+    failed = int((trials["status"] == "failed").sum())
+    return "\n".join(
+        [*head, f"{len(trials)} of {config.search.trials} trials have ended, {failed} failed", best_line(trials)]
+    )

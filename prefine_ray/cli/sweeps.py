@@ -1,0 +1,166 @@
+"""`prefine sweep` and `prefine search`: runs that can be cut and resumed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefine_ray.cli.configs import add_config
+from prefine_ray.cli.options import Commands, Options, add_address, add_data_directory, completed_by, task_names
+
+if TYPE_CHECKING:
+    from prefine_ray.orchestration.context import RunOutcome
+    from prefine_ray.tracking.tracker import Tracker
+
+INTERRUPTED = 130
+
+
+def register(add: Commands) -> None:
+    """Adds the commands."""
+    text = "run a grid of cells with Ray Tune; finished cells are not run again"
+    parser = add("sweep", sweep, text, "prefine sweep quick --results results/quick")
+    _run_options(parser, "sweep", "cells")
+    tasks = parser.add_argument("--tasks", nargs="+", metavar="T", help="these tasks instead of the config's")
+    completed_by(tasks, task_names)
+    parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
+    text = "search hyperparameters on one task with Optuna; trials that have ended are not run again"
+    parser = add("search", search, text, "prefine search search --results results/search")
+    _run_options(parser, "search", "trials")
+    completed_by(parser.add_argument("--task", metavar="T", help="this task instead of the config's"), task_names)
+    parser.add_argument("--trials", type=int, metavar="N", help="the number of trials instead of the config's")
+
+
+def _run_options(parser: argparse.ArgumentParser, what: str, parts: str) -> None:
+    add_config(parser)
+    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name>")
+    add_data_directory(parser)
+    add_address(parser)
+    parser.add_argument("--resume", action="store_true", help=f"resume an interrupted {what}; its folder must exist")
+    parser.add_argument("--retry-failed", action="store_true", help=f"run the {parts} that failed again")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override values of the file, e.g. finetune.steps=500 preferences.num_preferred=[5,20]",
+    )
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What differs between a sweep and a search once the configuration is read."""
+
+    command: str
+    ended: str  # what has been counted, as in "12 cells finished"
+    run: Callable[[Any, Path, Path, Tracker], RunOutcome]
+    show: Callable[[Path], None]  # prints the report
+
+
+def sweep(options: Options) -> int:
+    """Runs a sweep; 0 when every cell finished, 1 when some failed, 130 when it was interrupted."""
+    from prefine_ray.cli.results import show_report
+    from prefine_ray.experiment.config import load_config
+    from prefine_ray.experiment.shipped import find_config
+    from prefine_ray.orchestration.run_sweep import run_sweep
+
+    changes = {"tasks": tuple(options.tasks or ()), "resources.rollout_actors": options.actors}
+    config = load_config(find_config(options.config), _overrides(options, changes))
+    return _run(_Kind("sweep", "cells finished", run_sweep, lambda root: show_report([root])), config, options)
+
+
+def search(options: Options) -> int:
+    """Runs a hyperparameter search; 0 when every trial ended, 1 when some failed, 130 when it was interrupted."""
+    from prefine_ray.cli.results import show_search_report
+    from prefine_ray.experiment.search_config import load_search_config
+    from prefine_ray.experiment.shipped import find_config
+    from prefine_ray.orchestration.run_search import run_search
+
+    changes = {"tasks": (options.task,) if options.task else (), "search.trials": options.trials}
+    config = load_search_config(find_config(options.config), _overrides(options, changes))
+    return _run(_Kind("search", "trials ended", run_search, show_search_report), config, options)
+
+
+def _overrides(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
+    """The values of `--set`, and those of the options that were given."""
+    from prefine_ray.experiment.config import parse_assignments
+
+    return parse_assignments(options.set) | {key: value for key, value in changes.items() if value}
+
+
+def _run(kind: _Kind, config: Any, options: Options) -> int:
+    """Runs what `config` describes in its results folder and reports it; an interrupted run can be resumed."""
+    from prefine_ray.results.folder import ResultsDir, StorageError
+
+    results = ResultsDir(options.results or Path("results") / config.name)
+    tracker = _prepare(results, config.name, options)
+    try:
+        outcome = kind.run(config, results.root, options.data_dir, tracker)
+    except StorageError:
+        tracker.finish("KILLED")
+        raise
+    except KeyboardInterrupt:  # while data or base policies are made
+        return _interrupted(kind, "Interrupted.", results, options)
+    if not outcome.complete:
+        tracker.finish("KILLED")
+        done = f"Interrupted: {outcome.finished} of {outcome.total} {kind.ended}; they are in {results.root}."
+        return _interrupted(kind, done, results, options)
+    kind.show(results.root)
+    tracker.finish("FINISHED")
+    print(f"\n{outcome.finished} {kind.ended}, {outcome.failed} of them failed. MLflow: prefine ui {results.root}")
+    return 1 if outcome.failed else 0
+
+
+def _prepare(results: Any, name: str, options: Options) -> Tracker:
+    """Checks folders and cluster; the tracker of the run.
+
+    Raises:
+        ConfigError: an address instead of a folder, or nothing to resume.
+        ClusterError: there is no cluster at the address, or one of its nodes cannot take part.
+    """
+    from prefine_ray.experiment.config import ConfigError
+    from prefine_ray.orchestration import cluster
+    from prefine_ray.orchestration.preflight import check_nodes
+    from prefine_ray.tracking.tracker import Tracker
+
+    _check_folders(results.root, options.data_dir)
+    if options.resume and not results.config_path.exists():
+        raise ConfigError(f"{results.root}: nothing to resume; there is no config.yaml of an earlier run")
+    tracker = Tracker(results, name)
+    if cluster.connect(options.address):
+        check_nodes([results.root, options.data_dir], tracker.uri)
+    if options.retry_failed:
+        print(f"{results.forget_failed()} failed cells will run again")
+    return tracker
+
+
+def _interrupted(kind: _Kind, text: str, results: Any, options: Options) -> int:
+    print(f"{text}\nResume with: {resume_command(kind.command, options, results.root)}")
+    return INTERRUPTED
+
+
+def resume_command(command: str, options: Options, root: Path) -> str:
+    """The command that resumes an interrupted run, with the options that it was started with."""
+    words = ["prefine", command, str(options.config), "--results", str(root), "--resume"]
+    for name in ("data_dir", "address", "actors", "tasks", "task", "trials", "set"):
+        if value := getattr(options, name, None):
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
+
+
+def _check_folders(*folders: Path) -> None:
+    """Refuses addresses of object stores.
+
+    Raises:
+        ConfigError: one is an address and no folder.
+    """
+    from prefine_ray.experiment.config import ConfigError
+
+    for folder in folders:
+        if re.match(r"\w+:/", str(folder)):
+            raise ConfigError(f"{folder}: results and data go to a folder; on a cluster, one that all nodes mount")

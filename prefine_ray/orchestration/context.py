@@ -1,0 +1,59 @@
+"""What the trials of a sweep or a search share, and how far a run came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefine_ray.experiment.cells import TaskInputs, make_cells
+from prefine_ray.experiment.config import SweepConfig, dump_config
+from prefine_ray.experiment.job import check_inputs
+from prefine_ray.orchestration.actors import start_rollout_actors
+from prefine_ray.orchestration.cluster import ResourcePlan
+from prefine_ray.orchestration.preflight import check_files
+from prefine_ray.orchestration.prepare import prepare
+from prefine_ray.results.folder import ResultsDir
+
+
+@dataclass(frozen=True)
+class SweepContext:
+    """What every trial shares."""
+
+    inputs: dict[str, TaskInputs]
+    results: ResultsDir
+    plan: ResourcePlan
+    actors: Sequence[Any]
+    train_storage: str
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How far a sweep (in cells) or a search (in trials) came."""
+
+    total: int
+    finished: int
+    failed: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every one has ended."""
+        return self.finished == self.total
+
+
+def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path, plan: ResourcePlan) -> SweepContext:
+    """Keeps the configuration, starts the rollout actors, and makes or finds data and base policies.
+
+    Raises:
+        PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError: an input
+            is missing or wrong.
+        ClusterError: a node lacks the data.
+    """
+    results.write_config(dump_config(config))
+    print(f"Resources: {plan}", flush=True)
+    actors = start_rollout_actors(plan)
+    inputs = prepare(config, data_directory, actors)
+    check_inputs(make_cells(config, inputs), inputs)
+    check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
+    return SweepContext(inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
