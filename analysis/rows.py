@@ -1,6 +1,6 @@
 """Result folders to data frames: the evaluation episodes and their means per run.
 
-A run is one seed of one cell: what the bootstrap of `prefine_ray.analysis.statistics` resamples.
+A run is one replicate of one cell. By default a replicate is a seed; rows may carry a column `replicate` of their own.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prefine_ray.analysis.columns import BASE, CONDITION, KEYS, METRICS, PLAIN, REPLICATE
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
-from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
+from prefine_ray.rollouts.scores import score_table
 from prefine_ray.tasks.spec import TASKS, get_task
 
-BASE = "base"  # the method of the policy before fine-tuning
-PREFINE = "prefine"
 NO_THRESHOLD = (BASE, "bc_all")  # methods whose policy does not depend on the threshold
 
-KEYS = ["task", "preferred", "threshold", "method", "weight"]
-SCORES = ["normalized_reward", "normalized_cost"]
-METRICS = [*SCORES, "violation_rate", "catastrophe_rate"]
-EPISODE_KEY = ["cell", *KEYS, "split", "seed", "episode"]
+EPISODE_KEY = ["cell", *KEYS, "split", CONDITION, "seed", "episode"]
 EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
+OWN_DATA = "own_data"  # an optional column: whether a replicate has data and a base policy of its own
+_STAGE = r"^(?:base|finetuned)(?:-(?P<condition>\w+))?$"
 
 
 class ResultsError(PrefineError, ValueError):
@@ -37,11 +35,16 @@ class Results:
     """The rows of one or more results folders, put together."""
 
     folders: tuple[Path, ...]
-    episodes: pd.DataFrame  # EPISODE_COLUMNS and `split`, each episode once, sorted; see `preference_kind`
+    episodes: pd.DataFrame  # see `episode_table`; each episode once, sorted
     trials: pd.DataFrame  # one row per cell; empty where no folder has the file
     curves: pd.DataFrame  # training metrics over steps; empty where no folder has the file
     config: str  # the folders' config.yaml, one after the other
     conflicts: int  # episodes that stand twice with different numbers (the first folder's are kept)
+
+    @property
+    def own_data(self) -> bool:
+        """Whether every replicate has data and a base policy of its own."""
+        return bool(self.episodes[OWN_DATA].all())
 
 
 def load_results(folders: Path | Sequence[Path]) -> Results:
@@ -91,8 +94,25 @@ def _read_episodes(file: Path) -> pd.DataFrame:
         raise ResultsError(
             f"{file}: rows of a fine-tuned policy without a threshold; only {' and '.join(NO_THRESHOLD)} rows have none"
         )
-    split = rows["split"].fillna(TEST) if "split" in rows else TEST
-    return rows[EPISODE_COLUMNS].assign(split=split, preferred=_kinds(rows))
+    return episode_table(rows)
+
+
+def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of episodes.parquet as the analysis reads them: final policies only, absent columns filled in.
+
+    Columns: EPISODE_COLUMNS with `preferred` as `preference_kind` has it; split; condition, from the stage: PLAIN for
+    "base" and "finetuned", "reused" for "finetuned-reused"; replicate (the seed by default); own_data (False). Rows of
+    other stages, such as a search's rungs, are left out.
+    """
+    stages = rows["stage"] if "stage" in rows else pd.Series("finetuned", index=rows.index)
+    listed = rows[stages.str.match(_STAGE)]
+    filled = listed[EPISODE_COLUMNS].assign(
+        preferred=_kinds(listed),
+        split=listed["split"].fillna(TEST) if "split" in listed else TEST,
+        replicate=listed[REPLICATE] if REPLICATE in listed else listed["seed"],
+        own_data=listed[OWN_DATA].fillna(False).astype(bool) if OWN_DATA in listed else False,
+    )
+    return filled.assign(condition=stages[listed.index].str.extract(_STAGE)["condition"].fillna(PLAIN))
 
 
 def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
@@ -124,24 +144,19 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
 
 
 def run_table(episodes: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: KEYS, split, cell, seed, episodes (their number), return, cost (means) and METRICS.
+    """One row per run and condition: KEYS, split, condition, cell, replicate, episodes, and means.
 
-    A policy that does not depend on a threshold (base, BC-All) has a row at every threshold of its task that some
-    other was evaluated at (at the task's middle one where there is none yet).
+    The means are of return, cost and METRICS; `episodes` is their number. A policy that does not depend on a threshold
+    (base, BC-All) has a row at every threshold of its task that some other was evaluated at (at the task's middle one
+    where there is none yet).
+
+    Args:
+        episodes: see `episode_table`.
     """
-    rows = _at_every_threshold(episodes)
-    rows = rows.assign(
-        episodes=1,
-        violation_rate=is_violation(rows["cost"], rows["threshold"]).astype(float),
-        catastrophe_rate=is_catastrophe(rows["cost"], rows["terminated"], rows["threshold"]).astype(float),
-    )
-    means = dict.fromkeys(["return", "cost", "violation_rate", "catastrophe_rate"], "mean")
-    runs = rows.groupby([*KEYS, "split", "cell", "seed"], dropna=False).agg({"episodes": "sum", **means}).reset_index()
-    sums = list(zip(runs["task"], runs["threshold"], runs["return"], runs["cost"], strict=True))
-    return runs.assign(  # both scores are linear in their sums, so they may be taken of the means
-        normalized_reward=[get_task(task).normalized_reward(total) for task, _, total, _ in sums],
-        normalized_cost=[normalized_cost(total, threshold) for _, threshold, _, total in sums],
-    )
+    rows = score_table(_at_every_threshold(episodes)).assign(episodes=1)
+    keys = [*KEYS, "split", CONDITION, "cell", REPLICATE]
+    means = dict.fromkeys(["return", "cost", *METRICS], "mean")
+    return rows.groupby(keys, dropna=False).agg({"episodes": "sum", **means}).reset_index()
 
 
 def _at_every_threshold(episodes: pd.DataFrame) -> pd.DataFrame:

@@ -301,9 +301,9 @@ def _show_report(folders: list[Path], output: Path | None = None) -> None:
     config = _config_of(folders[0])
     sources = {config.for_task(task).data.source for task in config.tasks}
     data_note = DSRL_DATA if sources == {"dsrl"} else OWN_DATA
-    paths = make_report(folders, output, data_note, provenance())
-    print(console_table(folders))
-    print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.plots[0].parent}\nReport: {paths.page}")
+    report = make_report(folders, output, data_note, provenance())
+    print(console_table(report.summary))
+    print(f"\nTables: {report.markdown.parent}\nPlots:  {report.plots[0].parent}\nReport: {report.page}")
 
 
 def status(options: Options) -> None:

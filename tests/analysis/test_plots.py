@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Patch
 
-from prefine_ray.analysis.labels import place_labels
-from prefine_ray.analysis.plots import panel_grid, save_plots, weight_colors
+from prefine_ray.analysis.plots.labels import place_labels
+from prefine_ray.analysis.plots.save import save_plots
+from prefine_ray.analysis.plots.style import panel_grid, weight_colors
 from prefine_ray.analysis.report import ReportPaths
 from prefine_ray.analysis.rows import load_results
 from prefine_ray.analysis.summary import summarize

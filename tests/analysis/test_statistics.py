@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import trim_mean
 
-from prefine_ray.analysis.statistics import (
-    bootstrap_interval,
-    front_area,
-    iqm,
-    kept,
-    mean,
-    reduction,
-    resample_runs,
-)
+from prefine_ray.analysis.statistics.estimators import front_area, iqm, kept, mean, reduction
+from prefine_ray.analysis.statistics.intervals import bootstrap_interval, resample_runs
 from prefine_ray.rollouts.scores import is_catastrophe, is_violation
 
 NAN = np.nan

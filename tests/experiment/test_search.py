@@ -19,7 +19,7 @@ from prefine_ray.experiment.search_trials import (
     cutoffs,
     make_trial,
     mean_scores,
-    rank_score,
+    rung_rank,
     rungs,
 )
 from prefine_ray.orchestration.run_search import RoundSearch
@@ -146,7 +146,7 @@ def test_rungs_and_cutoffs():
 
 def test_safe_trials_rank_by_reward_over_unsafe_ones_by_cost():
     ordered = [(0.9, 0.2), (0.1, 1.0), (-0.6, 0.0), (2.0, 1.01), (0.0, 5.0)]
-    scores = [rank_score(*point) for point in ordered]
+    scores = [rung_rank(*point) for point in ordered]
     assert scores == sorted(scores, reverse=True)
 
 

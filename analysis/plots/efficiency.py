@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from prefine_ray.analysis.rows import BASE, PREFINE, kind_parts
+from prefine_ray.analysis.columns import BASE, PREFINE
+from prefine_ray.analysis.rows import kind_parts
 from prefine_ray.analysis.summary import BEST, SUITES, Summary
-from prefine_ray.analysis.table_cells import AVERAGE_COLUMNS, Cell, Column, Row, Table, average_cells, policy_name
+from prefine_ray.analysis.tables.cells import AVERAGE_COLUMNS, Cell, Column, Row, Table, average_cells, policy_name
 
 _LINES = {  # by method; weight 0 and the best weight in the colours of the ends of the weights' scale
     PREFINE: ("#440154", "o", "-"),
