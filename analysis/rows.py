@@ -104,6 +104,7 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
     "base" and "finetuned", "reused" for "finetuned-reused"; replicate (the seed by default); own_data (False). Rows of
     other stages, such as a search's rungs, are left out.
     """
+    rows = rows.reset_index(drop=True)
     stages = rows["stage"] if "stage" in rows else pd.Series("finetuned", index=rows.index)
     listed = rows[stages.str.match(_STAGE)]
     filled = listed[EPISODE_COLUMNS].assign(

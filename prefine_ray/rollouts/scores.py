@@ -75,7 +75,7 @@ def scores(table: EpisodeSummary, task: Task) -> dict[str, Any]:
     Thresholds are keys like "20"; rates are fractions of the episodes.
     """
     sums = (table.returns, table.costs, table.terminated)
-    at = {f"{t:g}": mean_scores(episode_scores(task, t, *sums)) for t in task.thresholds}
+    at = {f"{t:g}": score_means(episode_scores(task, t, *sums)) for t in task.thresholds}
     reward, *others = SCORES
     return {
         "task": task.name,
@@ -92,6 +92,6 @@ def scores(table: EpisodeSummary, task: Task) -> dict[str, Any]:
     }
 
 
-def mean_scores(values: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+def score_means(values: dict[str, NDArray[np.float64]]) -> dict[str, float]:
     """The mean of each score over episodes."""
     return {name: float(column.mean()) for name, column in values.items()}

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from prefine_ray.experiment.cells import IDENTITY
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.rollouts.scores import episode_scores, mean_scores
+from prefine_ray.rollouts.scores import episode_scores, score_means
 from prefine_ray.tasks.spec import get_task
 
 _NOT_METRICS = {*IDENTITY, "status", "error", "steps", "step"}
@@ -105,7 +105,7 @@ class CellRows:
         own = self.trial["threshold"]
         at = {f"_{t:g}": t for t in task.thresholds} if pd.isna(own) else {"": own}
         for suffix, threshold in at.items():
-            found = mean_scores(episode_scores(task, threshold, *sums))
+            found = score_means(episode_scores(task, threshold, *sums))
             means["normalized_reward"] = found.pop("normalized_reward")  # the same at every threshold
             means |= {f"{name}{suffix}": value for name, value in found.items()}
         return means

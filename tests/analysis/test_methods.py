@@ -129,7 +129,7 @@ def test_report_and_console_of_several_methods_and_kinds(tmp_path: Path):
     rows = several_kinds()
     paths = make_report(write_results(tmp_path, rows, with_training=True))
     assert "All methods on the same data" in paths.page.read_text()
-    text = console_table(tmp_path)
+    text = console_table(paths.summary)
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 120
     assert "TraC" in text

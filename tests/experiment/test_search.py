@@ -162,7 +162,8 @@ def test_a_trial_is_named_by_what_determines_its_rows():
 
 
 def test_mean_scores_show_a_policy_that_diverged():
-    rows = pd.DataFrame({"step": [1, 1, 2, 2], "return": [0.0, 0.0, 1.0, float("nan")], "cost": [10.0, 30.0, 1.0, 2.0]})
+    sums = {"return": [0.0, 0.0, 1.0, float("nan")], "cost": [10.0, 30.0, 1.0, 2.0]}
+    rows = pd.DataFrame({"step": [1, 1, 2, 2], **sums, "terminated": False})
     scores = mean_scores(rows, "BallRun", 20.0)
     assert scores[1][1] == 1.0
     assert scores[2][0] != scores[2][0]
@@ -186,7 +187,7 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
     table = trial_table(results)
     assert table["number"].tolist() == [0, 1, 2, 3]
     assert table["front"].tolist() == [True, True, False, True]
-    assert table["safe"].tolist() == [False, True, True, True]
+    assert table["safety"].tolist() == ["unsafe", "safe", "safe", "safe"]
     assert table.loc[table["chosen"], "number"].tolist() == [1]
     assert table["normalized_reward"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.2])
     text = markdown(table, settings)

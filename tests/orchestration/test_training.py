@@ -8,17 +8,21 @@ import pandas as pd
 import pytest
 import torch
 
-from prefine_ray.experiment.cells import Cell, Pack
-from prefine_ray.experiment.job import CurveRecorder
+from prefine_ray.experiment.cells import Cell, Pack, TaskInputs
+from prefine_ray.experiment.config import SweepConfig
+from prefine_ray.experiment.job import CurveRecorder, FineTuneJob
 from prefine_ray.methods.prefine.learner import Learner
+from prefine_ray.orchestration import training
 from prefine_ray.orchestration.training import read_checkpoint, write_checkpoint
 from tests.makers import small_learner
+
+PACK = Pack("pack", (Cell("cell", "prefine", "BallRun", "best", 3, 0.0, 20.0, 5.0, 0),))
 
 
 def trained(steps: int) -> tuple[Learner, CurveRecorder]:
     """A population of one after some steps, and its curves."""
     learner = small_learner(weights=(5.0,))
-    recorder = CurveRecorder(Pack("pack", (Cell("cell", "prefine", "BallRun", "best", 3, 0.0, 20.0, 5.0, 0),)))
+    recorder = CurveRecorder(PACK)
     learner.train(steps, recorder)
     return learner, recorder
 
@@ -42,3 +46,21 @@ def test_a_worker_with_a_gpu_is_read_by_a_trial_without_one(tmp_path: Path, monk
     with pytest.raises(RuntimeError, match="CUDA"):
         torch.load(tmp_path / "state.pt", weights_only=True)
     assert read_checkpoint(tmp_path).step == 2
+
+
+def test_the_time_of_training_counts_what_is_trained_before_the_first_step(monkeypatch: pytest.MonkeyPatch):
+    clock = [0.0]
+
+    def learner_with_clones(*_: object) -> Learner:
+        clock[0] += 100.0  # the clones that the selection asks for
+        return small_learner(weights=(5.0,))
+
+    reported = []
+    monkeypatch.setattr(training.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(training, "make_learner", learner_with_clones)
+    monkeypatch.setattr(training, "_restore", lambda *_: (7.0, pd.DataFrame()))  # of a worker that was lost
+    monkeypatch.setattr(training, "_report", lambda *values: reported.append(values[-1]))
+    config = SweepConfig(name="study", tasks=["BallRun"], finetune={"steps": 2})
+    job = FineTuneJob(PACK, TaskInputs("data.hdf5", "d", "base.safetensors", "b"), config)
+    training._train({"job": job, "watch": None, "counterfactual_actors": []})
+    assert reported == [107.0]
