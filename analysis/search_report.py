@@ -208,7 +208,7 @@ def _front_handles(stopped: bool) -> list[Any]:
         Line2D([], [], color="#c05020", label="Pareto front"),
         Line2D([], [], color=INK, mfc="none", label="best", **{**dot, "markersize": 11}),
         Line2D([], [], color=INK, linestyle="--", label="threshold"),
-        Patch(color=SAFE_SHADE, label="mean under the threshold"),
+        Patch(color=SAFE_SHADE, label="mean below 1"),
     ]
 
 

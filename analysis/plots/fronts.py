@@ -59,8 +59,8 @@ def _fronts(
         *weight_handles({weight: color for weight, color in colors.items() if weight in weights}, ""),
         Line2D([], [], color=INK, marker="o", linestyle="", markersize=11, markerfacecolor="none", label="best weight"),
         Line2D([], [], color=INK, linestyle="--", label="threshold"),
-        Line2D([], [], color=INK, marker="o", linestyle="", markerfacecolor="none", label="not shown to be safe"),
-        Patch(color=SAFE_SHADE, label="mean under the threshold"),
+        Line2D([], [], color=INK, marker="o", linestyle="", markerfacecolor="none", label="not shown safe"),
+        Patch(color=SAFE_SHADE, label="mean below 1"),
     ]
     figure, grid = panel_grid(len(panels), 5, size, handles, label="normalised cost (episode cost / threshold)")
     figure.supylabel("normalised reward", fontsize=10, x=0.06 / figure.get_figwidth(), ha="left")

@@ -50,7 +50,7 @@ def panel_grid(
     lines = -(-count // columns)
     left, right, gap, line_gap, top = 0.75, 0.2, 0.5, 0.6, 0.3 + head
     width = left + columns * size[0] + (columns - 1) * gap + right
-    legend_lines = -(-len(handles) // max(3, int(width / 1.2)))
+    legend_lines = -(-len(handles) // max(3, int(width / 1.35)))
     legend = 0.24 * legend_lines + 0.1
     height = top + lines * size[1] + (lines - 1) * line_gap + 0.6 + legend
     figure = Figure(figsize=(width, height))

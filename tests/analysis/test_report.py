@@ -114,12 +114,13 @@ def test_several_folders_are_one_report_in_a_folder_of_its_own(tmp_path: Path):
 
 
 def test_a_report_reads_and_summarises_its_rows_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_tasks):
-    counts = {"load_results": 0, "summarize": 0}
+    functions = {"load_results": load_results, "summarize": summarize}
+    counts = dict.fromkeys(functions, 0)
     for name in counts:
 
-        def counted(*arguments, name=name, function=getattr(report_module, name)):
+        def counted(argument, name=name, function=functions[name]):
             counts[name] += 1
-            return function(*arguments)
+            return function(argument)
 
         monkeypatch.setattr(report_module, name, counted)
     folder = write_results(tmp_path / "in", two_tasks[two_tasks["task"] == "BallRun"])
@@ -129,7 +130,7 @@ def test_a_report_reads_and_summarises_its_rows_once(tmp_path: Path, monkeypatch
 
 
 def test_console_table_fits_a_terminal(tmp_path: Path):
-    rows = synthetic_episodes(weights=(0.0, 0.25, 20.0), seeds=2, episodes=2)
+    rows = synthetic_episodes(weights=(0.0, 0.25, 20.0), seeds=4, episodes=2)
     rows["cost"] *= np.where(rows["weight"] == 0.0, 12.0, 1.0)
     text = console_table(summarize(load_results(write_results(tmp_path, rows))))
     lines = text.splitlines()
@@ -139,4 +140,4 @@ def test_console_table_fits_a_terminal(tmp_path: Path):
     assert ball[1] == "20"
     assert ball[3].endswith("!")  # the base policy's cost is unsafe
     assert ball[-1] == "0.41"
-    assert "Warning: Fewer than 5 seeds (N = 2)" in text
+    assert "Warning: Fewer than 5 seeds (N = 4)" in text
