@@ -12,22 +12,23 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from prefine_ray.analysis.efficiency import budget, budget_rows, budget_table
-from prefine_ray.analysis.plots import Plot, save_figure, save_plots
-from prefine_ray.analysis.render import LATEX_HEADER, MARKDOWN_LEGEND, header_groups, to_latex, to_markdown, to_text
+from prefine_ray.analysis.plots.efficiency import budget, budget_rows, budget_table
+from prefine_ray.analysis.plots.save import save_plots
+from prefine_ray.analysis.plots.style import Plot, save_figure
 from prefine_ray.analysis.rows import Results, ResultsError, load_results
 from prefine_ray.analysis.summary import Summary, summarize
-from prefine_ray.analysis.tables import (
-    CHOSEN,
-    DEFINITIONS,
-    STAR,
-    Table,
-    all_tables,
-    headline_sentence,
-    headline_tables,
-    method_tables,
+from prefine_ray.analysis.tables.cells import CHOSEN, STAR
+from prefine_ray.analysis.tables.every import all_tables
+from prefine_ray.analysis.tables.formats import (
+    LATEX_HEADER,
+    MARKDOWN_LEGEND,
+    header_groups,
+    to_latex,
+    to_markdown,
+    to_text,
 )
-from prefine_ray.analysis.wording import kind_text
+from prefine_ray.analysis.tables.headline import Table, headline_sentence, headline_tables, method_tables
+from prefine_ray.analysis.wording import definitions, kind_text
 from prefine_ray.core.files import write_text
 
 OWN_DATA = (
@@ -37,16 +38,18 @@ OWN_DATA = (
 DSRL_DATA = "The preference data are DSRL's published files."
 CONSOLE_WIDTH = 120
 CONSOLE_LEGEND = (
-    "reward, cost: normalised; viol: episodes over the threshold thr; !: unsafe (mean cost over 1). Against base:\n"
-    "violations and catastrophes (cost over 2 thr, or a fall) saved, reward kept. Publ.: PREFINE's published reward."
+    "reward, cost: normalised; viol: episodes over the threshold thr; !: unsafe, ?: uncertain (the 95 % interval of\n"
+    "the cost is above 1; contains 1 or is absent). Against base: violations and catastrophes (cost over 2 thr, or a\n"
+    "fall) saved, reward kept. Publ.: PREFINE's published reward."
 )
 REPORT_PACKAGES = ("numpy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
-class ReportPaths:
-    """Where `make_report` wrote what."""
+class Report:
+    """What `make_report` wrote where, and the summary that it shows."""
 
+    summary: Summary
     page: Path  # report.html
     markdown: Path  # tables/summary.md
     csv: Path  # tables/summary.csv: one row per task, preferences, threshold, method and weight
@@ -60,7 +63,7 @@ def make_report(
     output: Path | None = None,
     data_note: str = OWN_DATA,
     provenance: Mapping[str, str] | None = None,
-) -> ReportPaths:
+) -> Report:
     """Writes tables/, plots/ and report.html from the rows of one or more results folders.
 
     Args:
@@ -83,7 +86,7 @@ def make_report(
     plots = save_plots(summary, results.curves, output / "plots")
     page = _page(results, summary, tables, plots, data_note, provenance or {})
     write_text(output / "report.html", page)
-    return ReportPaths(output / "report.html", *paths, tuple(plot.path for plot in plots))
+    return Report(summary, output / "report.html", *paths, tuple(plot.path for plot in plots))
 
 
 def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
@@ -109,9 +112,8 @@ def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
     return [table, csv, picture]
 
 
-def console_table(folders: Path | Sequence[Path]) -> str:
+def console_table(summary: Summary) -> str:
     """The headline as plain text of at most 120 columns, with the warnings."""
-    summary = summarize(load_results(folders))
     parts = []
     for variant, table in zip(summary.variants, headline_tables(summary, compact=True), strict=True):
         sentence = textwrap.fill(headline_sentence(summary, variant), CONSOLE_WIDTH)
@@ -134,7 +136,7 @@ def _write_tables(summary: Summary, tables: list[Table], folder: Path, data_note
 def _markdown(summary: Summary, tables: list[Table], data_note: str) -> str:
     headlines = [headline_sentence(summary, variant) for variant in summary.variants]
     warnings = [f"> **Warning.** {warning}" for warning in summary.warnings]
-    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *DEFINITIONS))
+    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *definitions(summary.own_data)))
     first, *rest = map(to_markdown, tables)
     lead = ["# Results", *headlines, *warnings, f"> **Data.** {data_note}"]
     return "\n\n".join([*lead, first.rstrip(), "## How to read the tables", legend, *map(str.rstrip, rest)]) + "\n"
@@ -159,7 +161,7 @@ def _page(
         headlines=[headline_sentence(summary, variant) for variant in summary.variants],
         warnings=summary.warnings,
         data_note=data_note,
-        definitions=DEFINITIONS,
+        definitions=definitions(summary.own_data),
         star=STAR,
         chosen=CHOSEN,
         tables=tables,

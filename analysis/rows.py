@@ -1,6 +1,6 @@
 """Result folders to data frames: the evaluation episodes and their means per run.
 
-A run is one seed of one cell: what the bootstrap of `prefine_ray.analysis.statistics` resamples.
+A run is one replicate of one cell. By default a replicate is a seed; rows may carry a column `replicate` of their own.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from prefine_ray.analysis.columns import BASE, CONDITION, KEYS, METRICS, PLAIN, REPLICATE
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
-from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
+from prefine_ray.methods.registry import methods
+from prefine_ray.rollouts.scores import score_table
 from prefine_ray.tasks.spec import TASKS, get_task
 
-BASE = "base"  # the method of the policy before fine-tuning
-PREFINE = "prefine"
-NO_THRESHOLD = (BASE, "bc_all")  # methods whose policy does not depend on the threshold
 
-KEYS = ["task", "preferred", "threshold", "method", "weight"]
-SCORES = ["normalized_reward", "normalized_cost"]
-METRICS = [*SCORES, "violation_rate", "catastrophe_rate"]
-EPISODE_KEY = ["cell", *KEYS, "split", "seed", "episode"]
+def without_threshold() -> tuple[str, ...]:
+    """The methods whose policy does not depend on the threshold, and the base policy."""
+    return (BASE, *(name for name, method in methods().items() if "threshold" not in method.axes))
+
+
+EPISODE_KEY = ["cell", *KEYS, "split", CONDITION, "seed", "episode"]
 EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
+OWN_DATA = "own_data"  # an optional column: whether a replicate has data and a base policy of its own
+_AND = "~"  # between the parts of a kind's name and the label of further axes
+_STAGE = r"^(?:base|finetuned)(?:-(?P<condition>\w+))?$"
 
 
 class ResultsError(PrefineError, ValueError):
@@ -37,11 +42,16 @@ class Results:
     """The rows of one or more results folders, put together."""
 
     folders: tuple[Path, ...]
-    episodes: pd.DataFrame  # EPISODE_COLUMNS and `split`, each episode once, sorted; see `preference_kind`
+    episodes: pd.DataFrame  # see `episode_table`; each episode once, sorted
     trials: pd.DataFrame  # one row per cell; empty where no folder has the file
     curves: pd.DataFrame  # training metrics over steps; empty where no folder has the file
     config: str  # the folders' config.yaml, one after the other
     conflicts: int  # episodes that stand twice with different numbers (the first folder's are kept)
+
+    @property
+    def own_data(self) -> bool:
+        """Whether every replicate has data and a base policy of its own."""
+        return bool(self.episodes[OWN_DATA].all())
 
 
 def load_results(folders: Path | Sequence[Path]) -> Results:
@@ -86,13 +96,32 @@ def _read_episodes(file: Path) -> pd.DataFrame:
         raise ResultsError(
             f"{file}: {broken.sum()} row(s) without a finite return and cost, first row {broken.argmax()}"
         )
-    with_threshold = ~rows["method"].isin(NO_THRESHOLD)
+    with_threshold = ~rows["method"].isin(without_threshold())
     if rows.loc[with_threshold, "threshold"].isna().any():
         raise ResultsError(
-            f"{file}: rows of a fine-tuned policy without a threshold; only {' and '.join(NO_THRESHOLD)} rows have none"
+            f"{file}: rows of a fine-tuned policy without a threshold; only those of {', '.join(without_threshold())} "
+            "have none"
         )
-    split = rows["split"].fillna(TEST) if "split" in rows else TEST
-    return rows[EPISODE_COLUMNS].assign(split=split, preferred=_kinds(rows))
+    return episode_table(rows)
+
+
+def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of episodes.parquet as the analysis reads them: final policies only, absent columns filled in.
+
+    Columns: EPISODE_COLUMNS with `preferred` as `preference_kind` has it; split; condition, from the stage: PLAIN for
+    "base" and "finetuned", "reused" for "finetuned-reused"; replicate (the seed by default); own_data (False). Rows of
+    other stages, such as a search's rungs, are left out.
+    """
+    rows = rows.reset_index(drop=True)
+    stages = rows["stage"] if "stage" in rows else pd.Series("finetuned", index=rows.index)
+    listed = rows[stages.str.match(_STAGE)]
+    filled = listed[EPISODE_COLUMNS].assign(
+        preferred=_kinds(listed),
+        split=listed["split"].fillna(TEST) if "split" in listed else TEST,
+        replicate=listed[REPLICATE] if REPLICATE in listed else listed["seed"],
+        own_data=listed[OWN_DATA].fillna(False).astype(bool) if OWN_DATA in listed else False,
+    )
+    return filled.assign(condition=stages[listed.index].str.extract(_STAGE)["condition"].fillna(PLAIN))
 
 
 def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
@@ -101,47 +130,65 @@ def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
     return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
 
 
-def preference_kind(preferred: str, num_preferred: float = 0, label_noise: float = 0.0) -> str:
+def preference_kind(preferred: str, num_preferred: float = 0, label_noise: float = 0.0, further: str = "") -> str:
     """What the column `preferred` holds in the analysis: "best", or with the number and the wrong labels "best-20-0.5".
 
-    Rows of sweeps that did not record the number have the word alone; methods without preferences have "".
+    Rows of sweeps that did not record the number have the word alone; methods without preferences have "". `further`
+    is a label of the values of other axes, where the rows hold several of them.
     """
     size = f"-{num_preferred:g}" if num_preferred > 0 else ""
-    return preferred + size + (f"-{label_noise:g}" if size and label_noise > 0 else "")
+    noise = f"-{label_noise:g}" if size and label_noise > 0 else ""
+    return preferred + size + noise + (f"{_AND}{further}" if further else "")
 
 
 def kind_parts(kind: str) -> tuple[str, int, float]:
     """The (preferred, num_preferred, label_noise) of a `preference_kind`, 0 where it has none."""
-    preferred, size, noise = [*kind.split("-"), "0", "0"][:3]
+    preferred, size, noise = [*kind.partition(_AND)[0].split("-"), "0", "0"][:3]
     return preferred, int(size), float(noise)
+
+
+def further_text(kind: str) -> str:
+    """The label of the further axes' values of a `preference_kind`, "" where it has none."""
+    return kind.partition(_AND)[2]
 
 
 def _kinds(rows: pd.DataFrame) -> list[str]:
     nothing = pd.Series(0.0, index=rows.index)
     sizes, noises = (rows.get(name, nothing).fillna(0.0) for name in ("num_preferred", "label_noise"))
     words = rows["preferred"].fillna("")
-    return [preference_kind(*key) for key in zip(words, sizes, noises, strict=True)]
+    return [preference_kind(*key) for key in zip(words, sizes, noises, _further(rows), strict=True)]
+
+
+def _further(rows: pd.DataFrame) -> list[str]:
+    """A label of each row's values of the axes that are neither columns of the analysis nor parts of a kind's name."""
+    told = {"preferred", "num_preferred", "label_noise", *KEYS}
+    varied = [
+        axis
+        for name, axis in axes().items()
+        if name not in told and name in rows and rows.loc[rows[name] != axis.none, name].nunique() > 1
+    ]
+    columns = [[str(axis.label(value)) or str(value) for value in rows[axis.name]] for axis in varied]
+    kept = [rows[axis.name] != axis.none for axis in varied]
+    return [
+        ", ".join(text for text, has in zip(texts, present, strict=True) if has)
+        for texts, present in zip(zip(*columns, strict=True), zip(*kept, strict=True), strict=True)
+    ] or [""] * len(rows)
 
 
 def run_table(episodes: pd.DataFrame) -> pd.DataFrame:
-    """One row per run: KEYS, split, cell, seed, episodes (their number), return, cost (means) and METRICS.
+    """One row per run and condition: KEYS, split, condition, cell, replicate, episodes, and means.
 
-    A policy that does not depend on a threshold (base, BC-All) has a row at every threshold of its task that some
-    other was evaluated at (at the task's middle one where there is none yet).
+    The means are of return, cost and METRICS; `episodes` is their number. A policy that does not depend on a threshold
+    (base, BC-All) has a row at every threshold of its task that some other was evaluated at (at the task's middle one
+    where there is none yet).
+
+    Args:
+        episodes: see `episode_table`.
     """
-    rows = _at_every_threshold(episodes)
-    rows = rows.assign(
-        episodes=1,
-        violation_rate=is_violation(rows["cost"], rows["threshold"]).astype(float),
-        catastrophe_rate=is_catastrophe(rows["cost"], rows["terminated"], rows["threshold"]).astype(float),
-    )
-    means = dict.fromkeys(["return", "cost", "violation_rate", "catastrophe_rate"], "mean")
-    runs = rows.groupby([*KEYS, "split", "cell", "seed"], dropna=False).agg({"episodes": "sum", **means}).reset_index()
-    sums = list(zip(runs["task"], runs["threshold"], runs["return"], runs["cost"], strict=True))
-    return runs.assign(  # both scores are linear in their sums, so they may be taken of the means
-        normalized_reward=[get_task(task).normalized_reward(total) for task, _, total, _ in sums],
-        normalized_cost=[normalized_cost(total, threshold) for _, threshold, _, total in sums],
-    )
+    rows = score_table(_at_every_threshold(episodes)).assign(episodes=1)
+    keys = [*KEYS, "split", CONDITION, "cell", REPLICATE]
+    means = dict.fromkeys(["return", "cost", *METRICS], "mean")
+    return rows.groupby(keys, dropna=False).agg({"episodes": "sum", **means}).reset_index()
 
 
 def _at_every_threshold(episodes: pd.DataFrame) -> pd.DataFrame:

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from prefine_ray.analysis.plots import INK, SAFE_SHADE, plain_axes, save_figure, set_cost_axis
-from prefine_ray.analysis.rows import METRICS, ResultsError, run_table
-from prefine_ray.analysis.statistics import BOOTSTRAP_SEED, bootstrap_interval, mean
-from prefine_ray.analysis.summary import choose_weight
+from prefine_ray.analysis.best import SAFE, best, safety
+from prefine_ray.analysis.columns import COST, METRICS, REWARD, SAFETY, high, low
+from prefine_ray.analysis.estimates import policy_rows
+from prefine_ray.analysis.plots.style import INK, SAFE_SHADE, plain_axes, save_figure, set_cost_axis
+from prefine_ray.analysis.rows import ResultsError, episode_table, run_table
 from prefine_ray.core.files import write_text
 from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, searched_value, with_values
 from prefine_ray.results.folder import ResultsDir
@@ -63,8 +64,8 @@ def trial_table(results: ResultsDir) -> pd.DataFrame:
     """One row per trial in the order of the suggestions.
 
     Columns: number, the searched values by key, steps (gradient steps done), status, error, seeds, METRICS with
-    `_low` and `_high` (95 % bootstrap intervals over seeds), safe (mean normalised cost at most 1), front (no other
-    finished trial has more reward at no more cost, or less cost at no less reward), chosen (the best safe one).
+    `_low` and `_high` (95 % t intervals over seeds), safety, front (no other finished trial has more reward at no more
+    cost, or less cost at no less reward), chosen (the best one, see `prefine_ray.analysis.best`).
 
     Raises:
         ResultsError: no trial has ended.
@@ -75,11 +76,13 @@ def trial_table(results: ResultsDir) -> pd.DataFrame:
         raise ResultsError(f"{results.root}: no trial has ended yet; run or resume the search first")
     table = pd.DataFrame(rows).sort_values(["number", "trial"], ignore_index=True)
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *METRICS])))  # also where every trial failed
-    table["safe"] = table["normalized_cost"] <= 1.0
+    limits = [end(metric) for metric in METRICS for end in (low, high)]
+    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *limits])))
+    table[SAFETY] = safety(table[low(COST)], table[high(COST)])
     good = table[table["status"] == "finished"]
-    front = good.index[pareto_front(good["normalized_reward"], good["normalized_cost"])]
+    front = good.index[pareto_front(good[REWARD], good[COST])]
     table["front"] = table.index.isin(front)
-    table["chosen"] = table.index == choose_weight(good).name if len(good) else False
+    table["chosen"] = table.index == best(good).name if len(good) else False
     return table
 
 
@@ -93,12 +96,8 @@ def _trial_row(results: ResultsDir, name: str) -> dict[str, Any]:
     row |= {"status": "failed" if len(failed) else "finished", "error": failed.iloc[0]["error"] if len(failed) else ""}
     if len(failed):
         return row
-    runs = run_table(episodes[episodes["stage"] == "finetuned"])
-    for metric in METRICS:
-        scores = runs[[metric]].to_numpy(dtype=float)
-        row[metric] = float(scores.mean())
-        interval = bootstrap_interval(scores, mean, np.random.default_rng(BOOTSTRAP_SEED))
-        row[f"{metric}_low"], row[f"{metric}_high"] = interval
+    scores = policy_rows(run_table(episode_table(episodes))).iloc[0]
+    row |= {end(metric): scores[end(metric)] for metric in METRICS for end in (str, low, high)}
     return row | {"steps": int(first["steps"]), "wall_s": float(trials["wall_s"].sum())}
 
 
@@ -111,22 +110,23 @@ def pareto_front(rewards: Sequence[float] | pd.Series, costs: Sequence[float] | 
 
 
 def markdown(trials: pd.DataFrame, config: SearchConfig) -> str:
-    """The trials, best first: safe ones by reward, then the others by cost."""
+    """The trials: safe ones by reward, then the others by cost."""
     keys = list(config.search.space)
-    unsafe = 1e6 + trials["normalized_cost"].fillna(1e6)
-    order = trials.assign(_rank=np.where(trials["safe"], -trials["normalized_reward"], unsafe))
+    is_safe = trials[SAFETY] == SAFE
+    order = trials.assign(_after=~is_safe, _rank=np.where(is_safe, -trials[REWARD], trials[COST]))
     head = ["trial", *keys, "steps", "reward", "cost", "violations", ""]
     lines = [f"# {config.name}: {config.tasks[0]}, cost threshold {_threshold(config):g}", ""]
     lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for _, row in order.sort_values(["_rank", "number"]).iterrows():
+    for _, row in order.sort_values(["_after", "_rank", "number"]).iterrows():
         lines.append(f"| {' | '.join([str(int(row['number'])), *_cells(row, keys)])} |")
     seeds, episodes = len(config.tuning_seeds), config.evaluation.episodes
     lines += [
         "",
         f"Means over {seeds} tuning seeds of {episodes} episodes, which no report uses; [95 % intervals over seeds]. "
-        "Reward and cost are normalised; a cost of at most 1 is safe. front: no other trial has more reward at no "
-        "more cost. **best**: the most reward among those whose upper limit of the cost is at most 1 (the least cost "
-        "if there is none). Chosen among many, it looks better here than it is: run it in a sweep for fresh episodes.",
+        "Reward and cost are normalised; safe: the upper limit of the cost is at most 1, unsafe: the lower one is "
+        "above 1. front: no other trial has more reward at no more cost. **best**: the most reward among the safe ones "
+        "(the least cost if there is none). Chosen among many, it looks better here than it is: run it in a sweep for "
+        "fresh episodes.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -135,11 +135,8 @@ def _cells(row: pd.Series, keys: Sequence[str]) -> list[str]:
     values = [f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
     if row["status"] != "finished":
         return [*values, "", "", "", "", f"failed: {str(row['error']).strip().splitlines()[-1]}"]
-    scores = [
-        f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
-        for name in ("normalized_reward", "normalized_cost")
-    ]
-    marks = [name for name in ("safe", "front") if row[name]] + (["**best**"] if row["chosen"] else [])
+    scores = [f"{row[name]:.2f} [{row[low(name)]:.2f}, {row[high(name)]:.2f}]" for name in (REWARD, COST)]
+    marks = [row[SAFETY], *(["front"] if row["front"] else []), *(["**best**"] if row["chosen"] else [])]
     return [*values, str(int(row["steps"])), *scores, f"{row['violation_rate']:.0%}", ", ".join(marks)]
 
 
@@ -148,8 +145,8 @@ def best_line(trials: pd.DataFrame) -> str:
     if not trials["chosen"].any():
         return "no trial has ended well"
     row = trials[trials["chosen"]].iloc[0]
-    kind = "best safe trial" if row["safe"] else "no trial is safe; the one of the least cost"
-    scores = f"normalised reward {row['normalized_reward']:.2f}, normalised cost {row['normalized_cost']:.2f}"
+    kind = "best safe trial" if row[SAFETY] == SAFE else "no trial is shown to be safe; the best so far"
+    scores = f"normalised reward {row[REWARD]:.2f}, normalised cost {row[COST]:.2f}"
     return f"{kind}: {int(row['number'])}, {scores}"
 
 
@@ -183,15 +180,13 @@ def front_plot(good: pd.DataFrame, config: SearchConfig) -> Figure:
     axes = figure.subplots()
     whole = good["steps"] >= good["steps"].max() if config.search.early_stopping else pd.Series(True, index=good.index)
     for rows, face, edge in ((good[whole], "#3b6ea8", "white"), (good[~whole], "none", "#3b6ea8")):
-        axes.scatter(rows["normalized_cost"], rows["normalized_reward"], c=face, edgecolors=edge, s=45, zorder=3)
-    front = good[good["front"]].sort_values("normalized_cost")
-    axes.plot(
-        front["normalized_cost"], front["normalized_reward"], color="#c05020", drawstyle="steps-post", zorder=2, lw=1.5
-    )
+        axes.scatter(rows[COST], rows[REWARD], c=face, edgecolors=edge, s=45, zorder=3)
+    front = good[good["front"]].sort_values(COST)
+    axes.plot(front[COST], front[REWARD], color="#c05020", drawstyle="steps-post", zorder=2, lw=1.5)
     best = good[good["chosen"]]
-    axes.plot(best["normalized_cost"], best["normalized_reward"], "o", ms=13, mfc="none", mec=INK, zorder=5)
+    axes.plot(best[COST], best[REWARD], "o", ms=13, mfc="none", mec=INK, zorder=5)
     for _, row in good[good["front"] | good["chosen"]].iterrows():
-        point = (row["normalized_cost"], row["normalized_reward"])
+        point = (row[COST], row[REWARD])
         axes.annotate(str(int(row["number"])), point, (6, 5), textcoords="offset points", fontsize=8)
     set_cost_axis(axes, good)
     axes.set_xlabel("normalised cost (episode cost / threshold)")
@@ -208,9 +203,9 @@ def _front_handles(stopped: bool) -> list[Any]:
         Line2D([], [], color="#3b6ea8", label="trial", **dot),
         *([Line2D([], [], color="#3b6ea8", mfc="none", label="stopped early", **dot)] if stopped else []),
         Line2D([], [], color="#c05020", label="Pareto front"),
-        Line2D([], [], color=INK, mfc="none", label="best safe", **{**dot, "markersize": 11}),
+        Line2D([], [], color=INK, mfc="none", label="best", **{**dot, "markersize": 11}),
         Line2D([], [], color=INK, linestyle="--", label="threshold"),
-        Patch(color=SAFE_SHADE, label="safe"),
+        Patch(color=SAFE_SHADE, label="mean below 1"),
     ]
 
 
@@ -220,7 +215,7 @@ def slice_plot(good: pd.DataFrame, config: SearchConfig) -> Figure:
     figure = Figure(figsize=(1.0 + 2.3 * len(keys), 4.8), layout="constrained")
     grid = figure.subplots(2, len(keys), sharex="col", sharey="row", squeeze=False)
     for column, key in enumerate(keys):
-        for line, metric in enumerate(("normalized_reward", "normalized_cost")):
+        for line, metric in enumerate((REWARD, COST)):
             _draw_slice(grid[line, column], good, key, metric, config.search.space[key])
         grid[1, column].set_xlabel(key)
     for line, name in enumerate(("normalised reward", "normalised cost")):
@@ -230,10 +225,11 @@ def slice_plot(good: pd.DataFrame, config: SearchConfig) -> Figure:
 
 def _draw_slice(axes: Axes, good: pd.DataFrame, key: str, metric: str, dimension: Any) -> None:
     values = good[key] if isinstance(dimension, Range) else good[key].astype(str)
-    for rows, color in ((~good["safe"], "#999999"), (good["safe"], "#3b6ea8"), (good["chosen"], "#c05020")):
+    is_safe = good[SAFETY] == SAFE
+    for rows, color in ((~is_safe, "#999999"), (is_safe, "#3b6ea8"), (good["chosen"], "#c05020")):
         axes.scatter(values[rows], good.loc[rows, metric], c=color, s=28, edgecolors="white", linewidths=0.5, zorder=3)
     if isinstance(dimension, Range) and dimension.log:
         axes.set_xscale("log")
-    if metric == "normalized_cost":
+    if metric == COST:
         axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
     plain_axes(axes, "both")

@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from prefine_ray.analysis.best import best
+from prefine_ray.analysis.columns import BASE, COST, METHOD, PREFERRED, REWARD, SAFETY, TASK, THRESHOLD, WEIGHT
+from prefine_ray.analysis.estimates import policy_rows
+from prefine_ray.analysis.rows import episode_table, kind_parts, run_table
 from prefine_ray.experiment.cells import TEST
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import SweepState, read_state
-from prefine_ray.rollouts.scores import normalized_cost
-from prefine_ray.tasks.spec import get_task
 
-_CHOICE = ["method", "preferred", "num_preferred", "label_noise", "weight"]
 _ERRORS = 5  # latest ones shown
 _TABLE = ["done", "running", "failed", "left", "of"]
 
@@ -72,8 +72,8 @@ def driver_line(state: SweepState | None) -> str:
         return f"{state.phase} for {_duration(time.time() - state.started)}, {where}"
     ago = _duration(time.time() - state.updated)
     if state.phase in ("preparing", "running"):
-        return f"LOST: {where} gave its last sign of life {ago} ago; start the same command again to resume"
-    more = "; start the same command again to go on" if state.phase == "stopped" else ""
+        return f"LOST: {where} gave its last sign of life {ago} ago; run the same command again to resume"
+    more = "; run the same command again to resume" if state.phase == "stopped" else ""
     return f"{state.phase} {ago} ago, {where}{more}"
 
 
@@ -109,32 +109,27 @@ def _running_lines(state: SweepState | None) -> list[str]:
 
 
 def _best_lines(results: ResultsDir, grid: pd.DataFrame) -> list[str]:
-    """Per task and threshold: the highest reward of those with a mean cost under it, else the lowest cost."""
+    """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`."""
     episodes = results.read("episodes", set(grid["cell"]))
     if episodes.empty:
         return []
-    rows = episodes[(episodes["stage"] == "finetuned") & (episodes["split"] == TEST)]
-    lines = []
-    for (task, threshold), group in rows.groupby(["task", "threshold"], sort=False):
-        known = get_task(str(task))
-        scored = group.assign(
-            reward=known.normalized_reward(group["return"].to_numpy(np.float64)),
-            unit_cost=normalized_cost(group["cost"].to_numpy(np.float64), float(threshold)),
-        )
-        means = scored.groupby(_CHOICE, dropna=False)[["reward", "unit_cost"]].mean()
-        lines.append(f"best so far: {task} threshold {threshold:g}: {_best(means.reset_index())}")
-    return lines
+    rows = episodes[(episodes[METHOD] != BASE) & (episodes["split"] == TEST) & episodes[THRESHOLD].notna()]
+    if rows.empty:
+        return []
+    policies = policy_rows(run_table(episode_table(rows)))
+    return [
+        f"best so far: {task} threshold {threshold:g}: {_policy_text(best(group))}"
+        for (task, threshold), group in policies.groupby([TASK, THRESHOLD], sort=False)
+    ]
 
 
-def _best(means: pd.DataFrame) -> str:
-    safe = means[means["unit_cost"] <= 1.0]
-    best = safe.loc[safe["reward"].idxmax()] if len(safe) else means.loc[means["unit_cost"].idxmin()]
-    weight: str = "" if pd.isna(best["weight"]) else f" w={best['weight']:g}"
-    note = "" if len(safe) else ", none is safe"
-    size = f" N_p={best['num_preferred']}" if best["num_preferred"] else ""
-    noise = f" noise={best['label_noise']:g}" if best["label_noise"] else ""
-    name = f"{best['method']} {best['preferred']}{size}{noise}{weight}"
-    return f"{name}, normalised reward {best['reward']:.2f}, cost {best['unit_cost']:.2f}{note}"
+def _policy_text(row: pd.Series) -> str:
+    weight = "" if pd.isna(row[WEIGHT]) else f" w={row[WEIGHT]:g}"
+    preferred, number, label_noise = kind_parts(row[PREFERRED])
+    size = f" N_p={number}" if number else ""
+    noise = f" noise={label_noise:g}" if label_noise else ""
+    scores = f"normalised reward {row[REWARD]:.2f}, cost {row[COST]:.2f}"
+    return f"{row[METHOD]} {preferred}{size}{noise}{weight}, {scores} ({row[SAFETY]}, seeds: {row['seeds']})"
 
 
 def _error_lines(root: Path, trials: pd.DataFrame) -> list[str]:
@@ -156,7 +151,7 @@ def _last_line(error: Any) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """For people: "45 s", "12 min", "3 h 20 min"."""
+    """Human-readable: "45 s", "12 min", "3 h 20 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

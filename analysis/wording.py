@@ -1,15 +1,16 @@
-"""What tables say in words: kinds of preferences, and how the best weight was picked."""
+"""What tables say in words: definitions, kinds of preferences, and how the best weight was picked."""
 
 from __future__ import annotations
 
-from prefine_ray.analysis.rows import kind_parts
+from prefine_ray.analysis.rows import further_text, kind_parts
 from prefine_ray.analysis.summary import Summary
+from prefine_ray.analysis.tables.cells import NOTHING
 from prefine_ray.experiment.cells import TUNING
 
 RULE = (
     "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"
-    " whose mean is), the one of the highest mean reward; if there is none, the weight of the lowest mean cost, marked"
-    " as unsafe, or as uncertain where its mean is at most 1."
+    " whose mean is), the one of the highest mean reward; if there is none, the weight of the lowest mean cost. Where"
+    " all weights were also evaluated in a reused simulator or under noise of 1 %, the limit has to hold there, too."
 )
 RULE_ABOVE = "Best weight: by the rule under the headline table."
 PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."
@@ -17,14 +18,15 @@ PICKED_ON_TUNING = "It is picked on tuning seeds; the episodes reported here are
 PICKED_ON_BOTH = "Some are picked on tuning seeds, the others on the reported episodes themselves, which flatters them."
 PUBLISHED_NOTE = (
     "Published numbers are means over DSRL's three thresholds and its data sets, from other policies and seeds than"
-    " ours: beside ours for orientation, not as a like-for-like comparison. PREFINE's costs were not to be had."
+    " ours: beside ours for orientation, not as a like-for-like comparison. PREFINE's costs are unavailable."
 )
 PUBLISHED_SHORT = "Published: the method's own, means over DSRL's three thresholds and its data sets."
 
 
 def kind_text(kind: str) -> str:
     """How the preferred trajectories of a kind came about, for titles."""
-    return preferences(*kind_parts(kind))
+    further = further_text(kind)
+    return preferences(*kind_parts(kind)) + (f"; {further}" if further else "")
 
 
 def preferences(word: str, size: int = 0, noise: float = 0.0) -> str:
@@ -46,3 +48,47 @@ def picked_on(summary: Summary, variant: str) -> str:
     if TUNING not in picked:
         return PICKED_ON_REPORTED if picked else ""
     return PICKED_ON_TUNING if picked == {TUNING} else PICKED_ON_BOTH
+
+
+def interval_note(own_data: bool) -> str:
+    """What the intervals are, and what they cover.
+
+    Args:
+        own_data: whether every replicate (seed) has a data set and a base policy of its own.
+    """
+    if own_data:
+        covered = (
+            "replicates, each with its own data set, base policy, preferences, training and evaluation episodes, and"
+            " cover all of these"
+        )
+    else:
+        covered = (
+            "seeds that share one data set and one base policy: they cover preferences, training and evaluation"
+            " episodes, but neither another draw of the data nor another base policy (the base policy's own interval"
+            " covers its evaluation episodes alone)"
+        )
+    return (
+        f"[low, high] is a 95 % interval over {covered}. Student's t for a task's mean; for averages over tasks the"
+        " jackknife, one seed of all tasks left out at a time. Where costs are rare and large, a few seeds may miss"
+        " them, and no interval shows it."
+    )
+
+
+def definitions(own_data: bool) -> tuple[str, ...]:
+    """What the words and numbers of the tables mean; see `interval_note`."""
+    return (
+        "Reward is DSRL's normalised reward, (R - R_min) / (R_max - R_min); cost is the normalised cost, C / threshold."
+        " R and C are undiscounted sums over an episode, averaged over a seed's evaluation episodes, then over seeds.",
+        interval_note(own_data),
+        "Safe: the upper limit of the mean normalised cost is at most 1; unsafe: its lower limit is above 1; uncertain:"
+        " the interval contains 1, or there is none because there is one seed.",
+        "Violations: the share of episodes whose cost is over the threshold. Catastrophes: the share of episodes whose"
+        " cost is over twice the threshold, or that the simulator ended because the agent fell.",
+        f"Fewer violations (catastrophes): 1 - rate / rate of the reference; negative means more, {NOTHING} that the"
+        f" reference has none. Reward kept: reward / reward of the reference, {NOTHING} where that is not positive.",
+        "Weight 0 is the control: supervised fine-tuning alone, on the preferred trajectories that `finetune.keep`"
+        " leaves. SFT is the same on all of them.",
+        "BC-All and BC-Safe imitate all trajectories of the data, or all under the threshold, from fresh weights;"
+        " CPL-KL (arXiv 2310.13639) and TraC (arXiv 2412.15429) train fresh weights on the same preferred and"
+        " dispreferred trajectories as PREFINE. The number of gradient steps of each is in trials.parquet.",
+    )

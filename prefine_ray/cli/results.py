@@ -72,9 +72,9 @@ def show_report(folders: list[Path], output: Path | None = None) -> None:
 
     source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source")
     data_note = DSRL_DATA if source == "dsrl" else OWN_DATA
-    paths = make_report(folders, output, data_note, provenance())
-    print(console_table(folders))
-    print(f"\nTables: {paths.markdown.parent}\nPlots:  {paths.plots[0].parent}\nReport: {paths.page}")
+    report = make_report(folders, output, data_note, provenance())
+    print(console_table(report.summary))
+    print(f"\nTables: {report.markdown.parent}\nPlots:  {report.plots[0].parent}\nReport: {report.page}")
 
 
 def show_search_report(root: Path) -> None:

@@ -15,8 +15,7 @@ from prefine_ray.experiment.cells import TUNING, Pack, TaskInputs, make_cells
 from prefine_ray.experiment.config import make_config
 from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, Values, with_values
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.rollouts.scores import normalized_cost
-from prefine_ray.tasks.spec import get_task
+from prefine_ray.rollouts.scores import score_table
 
 _UNSAFE = -1e6  # per unit of cost: under every normalised reward
 _DIGITS = 3  # significant digits of a suggested number
@@ -79,8 +78,12 @@ def tidy(config: SearchConfig, values: Mapping[str, Any]) -> Values:
     return known
 
 
-def rank_score(reward: float, cost: float) -> float:
-    """One number that orders trials: safe ones by their reward, over all unsafe ones by their cost (Deb's rule).
+def rung_rank(reward: float, cost: float) -> float:
+    """One number that ranks trials at a rung: those of a mean cost of at most 1 by reward, the others below, by cost.
+
+    This (Deb's rule) is no choice of the best trial: that is `prefine_ray.analysis.best`'s, made once, on the upper
+    limits of the cost. ASHA only asks which part of the unfinished trials is worth more steps, and from the few
+    tuning seeds of one rung nearly every interval contains 1, which would rank them all alike.
 
     Args:
         reward: normalised.
@@ -90,7 +93,7 @@ def rank_score(reward: float, cost: float) -> float:
 
 
 def cutoffs(config: SearchConfig, earlier: Sequence[Outcome]) -> dict[int, float]:
-    """The rank score that a trial needs at each rung to go on, from the trials of earlier rounds.
+    """The `rung_rank` that a trial needs at each rung to go on, from the trials of earlier rounds.
 
     The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the best 1/eta go on. Here the others
     are those of earlier rounds, so that the decision does not depend on which trial was faster; the first round
@@ -98,7 +101,7 @@ def cutoffs(config: SearchConfig, earlier: Sequence[Outcome]) -> dict[int, float
     """
     needed = {}
     for step in rungs(config):
-        reached = [rank_score(*outcome.scores[step]) for outcome in earlier if step in outcome.scores]
+        reached = [rung_rank(*outcome.scores[step]) for outcome in earlier if step in outcome.scores]
         if reached:
             needed[step] = float(np.quantile(reached, 1 - 1 / config.search.reduction_factor))
     return needed
@@ -106,12 +109,11 @@ def cutoffs(config: SearchConfig, earlier: Sequence[Outcome]) -> dict[int, float
 
 def mean_scores(episodes: pd.DataFrame, task: str, threshold: float) -> dict[int, tuple[float, float]]:
     """Mean normalised reward and cost by gradient step; a policy that diverged makes its step's NaN."""
-    known = get_task(task)
-    means = episodes.groupby("step")[["return", "cost"]].agg(lambda column: column.mean(skipna=False))
-    return {
-        int(str(step)): (float(known.normalized_reward(row["return"])), float(normalized_cost(row["cost"], threshold)))
-        for step, row in means.iterrows()
-    }
+    scored = score_table(episodes.assign(task=task, threshold=threshold))
+    means = scored.groupby("step")[["normalized_reward", "normalized_cost"]].agg(
+        lambda values: values.mean(skipna=False)
+    )
+    return {int(str(step)): (float(reward), float(cost)) for step, reward, cost in means.itertuples()}
 
 
 def stops(episodes: pd.DataFrame, pack: Pack, needed: Mapping[int, float]) -> bool:
@@ -120,7 +122,7 @@ def stops(episodes: pd.DataFrame, pack: Pack, needed: Mapping[int, float]) -> bo
         return False
     scores = mean_scores(episodes, pack.task, pack.cells[0].axes["threshold"])
     step = max(scores)
-    score = rank_score(*scores[step])
+    score = rung_rank(*scores[step])
     return math.isnan(score) or score < needed.get(step, -math.inf)
 
 

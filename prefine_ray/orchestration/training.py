@@ -158,11 +158,11 @@ def _train(config: dict[str, Any]) -> None:
     job: TrainingJob = config["job"]
     watch: Watch | None = config["watch"]
     torch.set_num_threads(1)
+    started = time.perf_counter()  # before the learner, which trains the clones that the selection asks for
     source = ActorSource(config["counterfactual_actors"]) if config["counterfactual_actors"] else None
     learner = make_learner(job, "cuda" if torch.cuda.is_available() else "cpu", source)
     recorder = CurveRecorder(job.pack)
     spent, watched = _restore(learner, recorder)
-    started = time.perf_counter()
     looks = watch.steps if watch else ()
     while learner.step < job.pack.settings.steps and not (watch and watch.stops(watched)):
         learner.train(_next_stop(learner.step, job.pack.settings, looks), recorder)

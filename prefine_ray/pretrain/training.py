@@ -3,8 +3,8 @@
 Phase 1 maximises the reward alone; where that ends in a poor gait, its first part is guided by a penalty on what the
 cost limits (speed, position) beyond the limit. Phase 2 continues from it and punishes what is beyond a cap, and the
 cost itself. The cap, and where it is fixed the size of the penalty, moves so that the episode cost follows a limit,
-which falls from the data sets' `cost_max` to below the strictest threshold (or rises back, see `rising_limit`). Policies are
-saved all the way; the ladder is a dozen of them, spread over the reward-cost plane.
+which falls from the data sets' `cost_max` to below the strictest threshold (or rises back, see `rising_limit`).
+Policies are saved all the way; the ladder is a dozen of them, spread over the reward-cost plane.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from prefine_ray.experiment.axes import label_of
 from prefine_ray.experiment.cells import BASE, identity_columns
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
+from prefine_ray.rollouts.scores import episode_scores, score_means
 from prefine_ray.tasks.spec import get_task
 
 
@@ -92,21 +92,15 @@ class CellRows:
         if rows.empty:
             return {}
         task = get_task(self.trial["task"])
-        returns, costs = (rows[name].to_numpy(np.float64) for name in ("return", "cost"))
-        falls = rows["terminated"].to_numpy(np.bool_)
-        means = {
-            "episodes": float(len(rows)),
-            "mean_return": returns.mean(),
-            "mean_cost": costs.mean(),
-            "normalized_reward": task.normalized_reward(returns).mean(),
-        }
+        sums = [rows[name].to_numpy() for name in ("return", "cost", "terminated")]
+        means = {"episodes": float(len(rows)), "mean_return": float(sums[0].mean()), "mean_cost": float(sums[1].mean())}
         own = self.trial["threshold"]
         at = {f"_{t:g}": t for t in task.thresholds} if pd.isna(own) else {"": own}
         for suffix, threshold in at.items():
-            means[f"normalized_cost{suffix}"] = normalized_cost(costs, threshold).mean()
-            means[f"violation_rate{suffix}"] = is_violation(costs, threshold).mean()
-            means[f"catastrophe_rate{suffix}"] = is_catastrophe(costs, falls, threshold).mean()
-        return {key: float(value) for key, value in means.items()}
+            found = score_means(episode_scores(task, threshold, *sums))
+            means["normalized_reward"] = found.pop("normalized_reward")  # the same at every threshold
+            means |= {f"{name}{suffix}": value for name, value in found.items()}
+        return means
 
 
 def part_versions(results: ResultsDir) -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prefine_ray.analysis.report import ReportPaths, make_report
+from prefine_ray.analysis.report import Report, make_report
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 
@@ -21,5 +21,5 @@ def results_dir(tmp_path_factory: pytest.TempPathFactory, two_tasks: pd.DataFram
 
 
 @pytest.fixture(scope="session")
-def report(results_dir: Path) -> ReportPaths:
+def report(results_dir: Path) -> Report:
     return make_report(results_dir, provenance={"Commit": "abc123 <dirty>"})

@@ -120,3 +120,25 @@ def with_numbers(rows: pd.DataFrame, num_preferred: int, label_noise: float = 0.
         label_noise=np.where(ours, label_noise, 0.0),
         cell=np.where(ours, rows["cell"] + f"-{num_preferred}-{label_noise:g}", rows["cell"]),
     )
+
+
+def one_episode(
+    task: str, seed: int, reward: float, cost: float, weight: float | None, split: str = "test"
+) -> dict[str, object]:
+    """One evaluation episode with these normalised scores at the middle threshold; weight None is the base policy."""
+    constants = get_task(task)
+    limit = constants.middle_threshold
+    return {
+        "cell": f"{task}{weight}{seed}",
+        "method": "base" if weight is None else "prefine",
+        "task": task,
+        "preferred": "" if weight is None else "best",
+        "threshold": np.nan if weight is None else limit,
+        "weight": np.nan if weight is None else weight,
+        "seed": seed,
+        "episode": 0,
+        "return": constants.reward_min + reward * (constants.reward_max - constants.reward_min),
+        "cost": cost * limit,
+        "terminated": False,
+        "split": split,
+    }

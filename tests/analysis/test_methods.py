@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from prefine_ray.analysis.efficiency import efficiency, efficiency_series
+from prefine_ray.analysis.plots.efficiency import efficiency, efficiency_series
 from prefine_ray.analysis.report import console_table, make_budget_report, make_report
 from prefine_ray.analysis.rows import ResultsError, kind_parts, load_results, preference_kind
 from prefine_ray.analysis.summary import Summary, main_kinds, summarize
-from prefine_ray.analysis.tables import all_tables, method_tables
+from prefine_ray.analysis.tables.every import all_tables
+from prefine_ray.analysis.tables.headline import method_tables
 from prefine_ray.analysis.wording import kind_text
 from tests.analysis.synthetic import compared_episodes, synthetic_episodes, with_numbers, write_results
 
@@ -128,7 +129,7 @@ def test_report_and_console_of_several_methods_and_kinds(tmp_path: Path):
     rows = several_kinds()
     paths = make_report(write_results(tmp_path, rows, with_training=True))
     assert "All methods on the same data" in paths.page.read_text()
-    text = console_table(tmp_path)
+    text = console_table(paths.summary)
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 120
     assert "TraC" in text

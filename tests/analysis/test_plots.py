@@ -9,18 +9,20 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Patch
 
-from prefine_ray.analysis.labels import place_labels
-from prefine_ray.analysis.plots import panel_grid, save_plots, weight_colors
-from prefine_ray.analysis.report import ReportPaths
+from prefine_ray.analysis.plots.labels import place_labels
+from prefine_ray.analysis.plots.save import save_plots
+from prefine_ray.analysis.plots.style import panel_grid, weight_colors
+from prefine_ray.analysis.report import Report
 from prefine_ray.analysis.rows import load_results
 from prefine_ray.analysis.summary import summarize
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 
-def test_every_plot_is_there_and_shows_something(report: ReportPaths):
+def test_every_plot_is_there_and_shows_something(report: Report):
     assert [path.name for path in report.plots] == [
         "fronts.png",
         "reductions.png",
+        "effects.png",
         "front_BallRun.png",
         "front_HopperVelocity.png",
         "curves_BallRun.png",
@@ -33,7 +35,7 @@ def test_every_plot_is_there_and_shows_something(report: ReportPaths):
     assert not [path for path in report.plots[0].parent.iterdir() if path not in report.plots]  # no half files
 
 
-def test_nothing_is_cut_off_at_the_edge(report: ReportPaths):
+def test_nothing_is_cut_off_at_the_edge(report: Report):
     for path in report.plots:
         picture = imread(path)[..., :3]
         for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):

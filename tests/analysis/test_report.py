@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefine_ray.analysis.report import DSRL_DATA, ReportPaths, console_table, make_report
-from prefine_ray.analysis.rows import ResultsError
+from prefine_ray.analysis import report as report_module
+from prefine_ray.analysis.report import DSRL_DATA, Report, console_table, make_report
+from prefine_ray.analysis.rows import ResultsError, load_results
+from prefine_ray.analysis.summary import summarize
+from prefine_ray.cli.parser import main
 from tests.analysis.synthetic import synthetic_episodes, write_results
 
 
@@ -34,7 +37,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_loads_nothing(report: ReportPaths):
+def test_the_page_is_whole_and_loads_nothing(report: Report):
     text = report.page.read_text()
     page = Page(text)
     assert page.open == []
@@ -45,7 +48,7 @@ def test_the_page_is_whole_and_loads_nothing(report: ReportPaths):
     assert 'name="viewport"' in text
 
 
-def test_the_page_tells_the_headline_first_and_the_provenance_last(report: ReportPaths):
+def test_the_page_tells_the_headline_first_and_the_provenance_last(report: Report):
     text = report.page.read_text()
     words = ("At its best weight", "Headline:", "How to read", "Suite averages", "Bullet, cost threshold 20", "Plots")
     positions = [text.index(word) for word in (*words, "abc123 &lt;dirty&gt;", "weights: [0, 1, 5, 20]")]
@@ -55,7 +58,7 @@ def test_the_page_tells_the_headline_first_and_the_provenance_last(report: Repor
     assert "numpy " in text
 
 
-def test_rows_of_the_page_have_the_columns_of_their_header(report: ReportPaths):
+def test_rows_of_the_page_have_the_columns_of_their_header(report: Report):
     for table in re.findall(r"<thead>.*?</table>", report.page.read_text(), flags=re.S):
         head, body = table.split("</thead>")
         first = re.findall(r"<tr>(.*?)</tr>", head, flags=re.S)[0]
@@ -66,18 +69,19 @@ def test_rows_of_the_page_have_the_columns_of_their_header(report: ReportPaths):
 
 
 def test_tables_made_again_from_shuffled_rows_are_the_same_bytes(
-    report: ReportPaths, two_tasks: pd.DataFrame, tmp_path: Path
+    report: Report, two_tasks: pd.DataFrame, tmp_path: Path
 ):
     again = make_report(write_results(tmp_path, two_tasks.sample(frac=1.0, random_state=0), with_training=True))
     for name in ("markdown", "csv", "latex", "suites"):
         assert getattr(again, name).read_bytes() == getattr(report, name).read_bytes()
 
 
-def test_markdown_carries_the_warning_the_caveat_and_the_definition_of_a_catastrophe(report: ReportPaths):
+def test_markdown_carries_the_warning_the_caveat_and_the_definition_of_a_catastrophe(report: Report):
     text = report.markdown.read_text()
     for words in (
         "Fewer than 5 seeds (N = 3)",
         "made by this project's own behaviour policies",
+        "seeds that share one data set and one base policy",
         "over twice the threshold, or that the simulator ended because the agent fell",
         "**Bold**: safe",
     ):
@@ -85,7 +89,7 @@ def test_markdown_carries_the_warning_the_caveat_and_the_definition_of_a_catastr
     assert text.index("## Headline") < text.index("## How to read") < text.index("## Suite") < text.index("## Bullet")
 
 
-def test_csv_is_tidy(report: ReportPaths):
+def test_csv_is_tidy(report: Report):
     rows = pd.read_csv(report.csv)
     keys = ["task", "preferred", "threshold", "method", "weight"]
     assert len(rows) == 10  # two tasks: base and four weights
@@ -109,10 +113,26 @@ def test_several_folders_are_one_report_in_a_folder_of_its_own(tmp_path: Path):
     assert not (folders[0] / "tables").exists()
 
 
+def test_a_report_reads_and_summarises_its_rows_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_tasks):
+    functions = {"load_results": load_results, "summarize": summarize}
+    counts = dict.fromkeys(functions, 0)
+    for name in counts:
+
+        def counted(argument, name=name, function=functions[name]):
+            counts[name] += 1
+            return function(argument)
+
+        monkeypatch.setattr(report_module, name, counted)
+    folder = write_results(tmp_path / "in", two_tasks[two_tasks["task"] == "BallRun"])
+    (folder / "config.yaml").write_text("name: study\ntasks: [BallRun]\n")
+    assert main(["report", str(folder), "--output", str(tmp_path / "out")]) == 0
+    assert counts == {"load_results": 1, "summarize": 1}
+
+
 def test_console_table_fits_a_terminal(tmp_path: Path):
-    rows = synthetic_episodes(weights=(0.0, 0.25, 20.0), seeds=2, episodes=2)
+    rows = synthetic_episodes(weights=(0.0, 0.25, 20.0), seeds=4, episodes=2)
     rows["cost"] *= np.where(rows["weight"] == 0.0, 12.0, 1.0)
-    text = console_table(write_results(tmp_path, rows))
+    text = console_table(summarize(load_results(write_results(tmp_path, rows))))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 120
     assert text.isascii()
@@ -120,4 +140,4 @@ def test_console_table_fits_a_terminal(tmp_path: Path):
     assert ball[1] == "20"
     assert ball[3].endswith("!")  # the base policy's cost is unsafe
     assert ball[-1] == "0.41"
-    assert "Warning: Fewer than 5 seeds (N = 2)" in text
+    assert "Warning: Fewer than 5 seeds (N = 4)" in text

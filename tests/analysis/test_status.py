@@ -74,7 +74,7 @@ def test_the_cheapest_is_the_best_where_none_is_safe(tmp_path):
     finish(results, CELLS[0], cost=50.0, episode_return=1000.0)
     finish(results, CELLS[1], cost=40.0, episode_return=500.0)
     reward = get_task("BallRun").normalized_reward(500.0)
-    assert f"w=5, normalised reward {reward:.2f}, cost 2.00, none is safe" in status_text(tmp_path)
+    assert f"w=5, normalised reward {reward:.2f}, cost 2.00 (uncertain, seeds: 1)" in status_text(tmp_path)
 
 
 def test_a_lost_driver_is_said_and_nothing_runs(tmp_path):
@@ -85,9 +85,9 @@ def test_a_lost_driver_is_said_and_nothing_runs(tmp_path):
     assert "0 of 4 cells ended" in text
 
 
-def test_a_stopped_sweep_tells_how_to_go_on(tmp_path):
+def test_a_stopped_sweep_tells_how_to_resume(tmp_path):
     begin(tmp_path, phase="stopped", updated=10.0)
-    assert "stopped 10 s ago, process 7 on h; start the same command again to go on" in status_text(tmp_path)
+    assert "stopped 10 s ago, process 7 on h; run the same command again to resume" in status_text(tmp_path)
 
 
 def test_before_the_first_cell(tmp_path):

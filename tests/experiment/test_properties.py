@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
@@ -22,7 +21,7 @@ def cells(draw: st.DrawFn) -> list[Cell]:
     """Cells of different tasks and methods, each with a name of its own."""
     kinds = draw(st.lists(st.tuples(st.sampled_from(METHODS), st.sampled_from(["BallRun", "CarRun"])), max_size=30))
     return [
-        Cell(f"cell{number}", method, task, "best", 10, 0.0, 20.0, math.nan, number)
+        Cell(f"cell{number}", method, task, seed=number, experiment_seed=0, episodes=1)
         for number, (method, task) in enumerate(kinds)
     ]
 

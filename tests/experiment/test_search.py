@@ -26,7 +26,7 @@ from prefine_ray.experiment.search_trials import (
     cutoffs,
     make_trial,
     mean_scores,
-    rank_score,
+    rung_rank,
     rungs,
 )
 from prefine_ray.orchestration.round_search import RoundSearch
@@ -152,7 +152,7 @@ def test_rungs_and_cutoffs():
 
 def test_safe_trials_rank_by_reward_over_unsafe_ones_by_cost():
     ordered = [(0.9, 0.2), (0.1, 1.0), (-0.6, 0.0), (2.0, 1.01), (0.0, 5.0)]
-    scores = [rank_score(*point) for point in ordered]
+    scores = [rung_rank(*point) for point in ordered]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -168,7 +168,8 @@ def test_a_trial_is_named_by_what_determines_its_rows():
 
 
 def test_mean_scores_show_a_policy_that_diverged():
-    rows = pd.DataFrame({"step": [1, 1, 2, 2], "return": [0.0, 0.0, 1.0, float("nan")], "cost": [10.0, 30.0, 1.0, 2.0]})
+    sums = {"return": [0.0, 0.0, 1.0, float("nan")], "cost": [10.0, 30.0, 1.0, 2.0]}
+    rows = pd.DataFrame({"step": [1, 1, 2, 2], **sums, "terminated": False})
     scores = mean_scores(rows, "BallRun", 20.0)
     assert scores[1][1] == 1.0
     assert scores[2][0] != scores[2][0]
@@ -192,7 +193,7 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
     table = trial_table(results)
     assert table["number"].tolist() == [0, 1, 2, 3]
     assert table["front"].tolist() == [True, True, False, True]
-    assert table["safe"].tolist() == [False, True, True, True]
+    assert table["safety"].tolist() == ["unsafe", "safe", "safe", "safe"]
     assert table.loc[table["chosen"], "number"].tolist() == [1]
     assert table["normalized_reward"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.2])
     text = markdown(table, settings)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from prefine_ray.analysis.rows import PREFINE
-from prefine_ray.analysis.summary import LEVELS, SUITES, Summary
-from prefine_ray.analysis.table_cells import (
+from prefine_ray.analysis.columns import PREFINE
+from prefine_ray.analysis.summary import SUITES, Summary
+from prefine_ray.analysis.tables.cells import (
     AVERAGE_COLUMNS,
     Cell,
     Column,
@@ -19,8 +19,10 @@ from prefine_ray.analysis.table_cells import (
     policy_name,
     published_cells,
     rate_cells,
+    safe_tasks_cell,
     score_cells,
 )
+from prefine_ray.analysis.thresholds import LEVELS
 from prefine_ray.analysis.wording import PUBLISHED_SHORT, RULE_ABOVE, kind_text, picked_on, titled
 from prefine_ray.tasks.spec import BENCHMARK, TASKS
 
@@ -69,7 +71,7 @@ def _average_rows(averages: pd.DataFrame, head: str) -> tuple[Row, ...]:
 
 def comparison_table(summary: Summary) -> Table:
     """PREFINE against every other method on the same data."""
-    groups = {"PREFINE less the other": ("Reward", "Cost"), "Area of the front": ("PREFINE", "Other")}
+    groups = {"PREFINE less the other": ("Reward", "Cost"), "Area dominated": ("PREFINE", "Other")}
     columns = (
         Column("Preferred trajectories", numeric=False),
         Column("Other", numeric=False),
@@ -85,10 +87,9 @@ def comparison_table(summary: Summary) -> Table:
         previous = row["preferred"]
     caption = (
         "PREFINE at its best weight against the other methods on the same data, means over tasks. Differences are taken"
-        " seed by seed, on the same evaluation episodes. Area of the front: what the points of a method, over its"
-        " weights, dominate between normalised reward 0 and 1 and normalised cost 0 and 2, averaged over tasks; 1 is"
-        " reward 1 without cost. PREFINE's is that of all weights, a method without weights has one point."
-        f" {RULE_ABOVE}"
+        " seed by seed. Area dominated: what a policy's point dominates between normalised reward 0 and 1 and"
+        " normalised cost 0 and 2, averaged over seeds and tasks; 1 is reward 1 without cost. PREFINE's point is that"
+        f" of the best weight alone. {RULE_ABOVE}"
     )
     return Table(f"PREFINE against the others ({_thresholds(summary)})", caption, columns, tuple(rows))
 
@@ -108,7 +109,7 @@ def suite_table(summary: Summary, variant: str) -> Table:
     rows, previous = [], ""
     for _, row in listed.iterrows():
         scores = [*score_cells(row), *rate_cells(row), *score_cells(row, prefix="iqm_"), *gain_cells(row, ["base"])]
-        tail = [Cell(f"{row['safe_tasks']}/{row['tasks']}"), *published_cells(row, row["method"] != PREFINE)]
+        tail = [safe_tasks_cell(row), *published_cells(row, row["method"] != PREFINE)]
         cells = [Cell(row["suite"]), Cell(policy_name(row["method"], row["weight"])), *scores, *tail]
         rows.append(Row(tuple(cells), first=row["suite"] != previous))
         previous = row["suite"]

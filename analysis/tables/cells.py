@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
-from prefine_ray.analysis.rows import BASE, PREFINE, SCORES
+from prefine_ray.analysis.best import SAFE, safety
+from prefine_ray.analysis.columns import (
+    BASE,
+    CATASTROPHES,
+    COST,
+    PREFINE,
+    SAFETY,
+    SCORES,
+    VIOLATIONS,
+    WEIGHT,
+    high,
+    low,
+)
 from prefine_ray.analysis.summary import BEST
+from prefine_ray.methods.registry import methods
 
 NOTHING = "\u2013"  # an en dash: there is no such number
-METHOD_NAMES = {"sft": "SFT", "bc_all": "BC-All", "bc_safe": "BC-Safe", "cpl": "CPL-KL", "trac": "TraC"}
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class Cell:
 
     text: str
     interval: str = ""
-    style: Literal["", "safe", "unsafe"] = ""
+    style: str = ""  # SAFE, UNCERTAIN or UNSAFE (see `prefine_ray.analysis.best`), "" where there is no such verdict
 
 
 @dataclass(frozen=True)
@@ -67,29 +78,30 @@ def policy_name(method: str, weight: float) -> str:
 
 def method_name(method: str) -> str:
     """A compared method's name in tables and plots."""
-    return METHOD_NAMES.get(method, method)
+    known = methods().get(method)
+    return known.shown if known else method  # rows of a method that is registered elsewhere
 
 
 def weight_cell(row: pd.Series | None, remark: bool) -> Cell:
-    """The chosen weight, with a remark where its safety is in doubt."""
+    """The chosen weight, with a remark where it is not shown to be safe."""
     if row is None:
         return Cell(NOTHING)
-    doubt = " (unsafe)" if not row["safe"] else " (uncertain)" if row["normalized_cost_high"] > 1.0 else ""
-    return Cell(f"{row['weight']:g}{doubt if remark else ''}", style=style_of(row["normalized_cost"]))
+    doubt = "" if row[SAFETY] == SAFE else f" ({row[SAFETY]})"
+    return Cell(f"{row[WEIGHT]:g}{doubt if remark else ''}", style=row[SAFETY])
 
 
 def score_cells(row: pd.Series, intervals: bool = True, prefix: str = "") -> list[Cell]:
-    """Reward and cost, set by whether the mean normalised cost is safe."""
-    style = style_of(row[f"{prefix}normalized_cost"])
+    """Reward and cost, set by whether the cost's interval is safe."""
+    style = style_of(row, f"{prefix}{COST}")
     return [
-        Cell(number_text(row[name]), interval_text(row[f"{name}_low"], row[f"{name}_high"]) if intervals else "", style)
+        Cell(number_text(row[name]), interval_text(row[low(name)], row[high(name)]) if intervals else "", style)
         for name in (f"{prefix}{score}" for score in SCORES)
     ]
 
 
 def rate_cells(row: pd.Series) -> list[Cell]:
     """Violations and catastrophes."""
-    return [Cell(percent_text(row["violation_rate"])), Cell(percent_text(row["catastrophe_rate"]))]
+    return [Cell(percent_text(row[VIOLATIONS])), Cell(percent_text(row[CATASTROPHES]))]
 
 
 AVERAGE_COLUMNS = tuple(map(Column, ("Reward", "Cost", "Violations", "Catastrophes", "Safe tasks")))
@@ -97,7 +109,13 @@ AVERAGE_COLUMNS = tuple(map(Column, ("Reward", "Cost", "Violations", "Catastroph
 
 def average_cells(row: pd.Series) -> tuple[Cell, ...]:
     """The AVERAGE_COLUMNS of one policy's averages over tasks."""
-    return (*score_cells(row), *rate_cells(row), Cell(f"{row['safe_tasks']}/{row['tasks']}"))
+    return (*score_cells(row), *rate_cells(row), safe_tasks_cell(row))
+
+
+def safe_tasks_cell(row: pd.Series) -> Cell:
+    """On how many of its tasks a policy is safe, and on how many that is uncertain."""
+    doubt = f" ({row['uncertain_tasks']} uncertain)" if row["uncertain_tasks"] else ""
+    return Cell(f"{row['safe_tasks']}/{row['tasks']}{doubt}")
 
 
 def gain_cells(row: pd.Series | None, references: list[str]) -> list[Cell]:
@@ -118,18 +136,18 @@ def published_cells(row: pd.Series, shown: bool) -> list[Cell]:
 
 
 def pair_cells(reward: float, cost: float) -> list[Cell]:
-    """Reward and cost in a cell each."""
-    return [Cell(number_text(reward), style=style_of(cost)), Cell(number_text(cost), style=style_of(cost))]
+    """Reward and cost without an interval, and so without a verdict, in a cell each."""
+    return [Cell(number_text(reward)), Cell(number_text(cost))]
 
 
-def joint_cell(reward: float, cost: float) -> Cell:
+def joint_cell(reward: float, cost: float, style: str = "") -> Cell:
     """Reward and cost in one cell."""
-    return Cell(NOTHING if math.isnan(reward) else f"{number_text(reward)} / {number_text(cost)}", style=style_of(cost))
+    return Cell(NOTHING if math.isnan(reward) else f"{number_text(reward)} / {number_text(cost)}", style=style)
 
 
-def style_of(cost: float) -> Literal["", "safe", "unsafe"]:
-    """How scores of this mean normalised cost are set."""
-    return "" if math.isnan(cost) else "safe" if cost <= 1.0 else "unsafe"
+def style_of(row: pd.Series, cost: str = COST) -> str:
+    """The verdict on a row's cost, by its limits; "" where there is no such cost."""
+    return "" if math.isnan(row[cost]) else str(safety(row[low(cost)], row[high(cost)]))
 
 
 def counts_text(row: pd.Series) -> str:
@@ -151,3 +169,6 @@ def percent_text(share: float) -> str:
 def interval_text(low: float, high: float) -> str:
     """An interval in brackets, "" where there is none."""
     return "" if math.isnan(low) else f"[{number_text(low)}, {number_text(high)}]"
+
+
+STAR, CHOSEN = "★", "†"

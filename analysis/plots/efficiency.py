@@ -11,19 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from prefine_ray.analysis.rows import BASE, PREFINE, kind_parts
+from prefine_ray.analysis.columns import BASE, PREFINE
+from prefine_ray.analysis.rows import kind_parts
 from prefine_ray.analysis.summary import BEST, SUITES, Summary
-from prefine_ray.analysis.table_cells import AVERAGE_COLUMNS, Cell, Column, Row, Table, average_cells, policy_name
+from prefine_ray.analysis.tables.cells import AVERAGE_COLUMNS, Cell, Column, Row, Table, average_cells, policy_name
+from prefine_ray.methods.registry import methods
 
 _LINES = {  # by method; weight 0 and the best weight in the colours of the ends of the weights' scale
     PREFINE: ("#440154", "o", "-"),
     BEST: ("#35b779", "o", "-"),
-    "sft": ("#e7298a", "s", "-"),
-    "bc_all": ("#999999", "v", ":"),
-    "bc_safe": ("#555555", "^", ":"),
-    "cpl": ("#d95f02", "D", "--"),
-    "trac": ("#7570b3", "s", "--"),
 }
+_OTHERS = (
+    ("#999999", "v", ":"),
+    ("#555555", "^", ":"),
+    ("#d95f02", "D", "--"),
+    ("#e7298a", "s", "-"),
+    ("#7570b3", "s", "--"),
+)
 _LEGEND: dict[str, Any] = {"loc": "outside lower center", "ncols": 6, "frameon": False, "fontsize": 9}
 
 
@@ -122,9 +126,16 @@ def _series(suites: pd.DataFrame, preferred: str, label_noise: float) -> pd.Data
 
 def _draw(axes: Axes, rows: pd.DataFrame, method: str, score: str, over: str) -> None:
     """One method's line with its intervals (none where there is a single seed)."""
-    color, marker, line = _LINES.get(method, ("#000000", "x", "--"))
+    color, marker, line = _line_of(method)
     low, high = rows[score] - rows[f"{score}_low"], rows[f"{score}_high"] - rows[score]
     spans = np.nan_to_num(np.stack([low, high])).clip(min=0.0)
     style: dict[str, Any] = {"color": color, "marker": marker, "linestyle": line, "markersize": 5, "elinewidth": 1.0}
     label = policy_name(method, 0.0 if method == PREFINE else np.nan)
     axes.errorbar(rows[over], rows[score], yerr=spans, label=label, **style)
+
+
+def _line_of(method: str) -> tuple[str, str, str]:
+    """Colour, marker and line of a method; those that are compared take turns, in the order of their names."""
+    others = [name for name in methods() if name not in _LINES]
+    place = others.index(method) if method in others else len(others)
+    return _LINES.get(method, _OTHERS[place % len(_OTHERS)])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from prefine_ray.analysis.table_cells import NOTHING, Cell, Column, Row, Table
-from prefine_ray.analysis.tables import CHOSEN, STAR
+from prefine_ray.analysis.best import SAFE, UNCERTAIN, UNSAFE
+from prefine_ray.analysis.tables.cells import CHOSEN, NOTHING, STAR, Cell, Column, Row, Table
 
 MARKDOWN_LEGEND = (
-    f"**Bold**: safe (mean normalised cost at most 1). *Italic*: unsafe. {STAR}: the highest reward among the safe of a"
-    f" task at a threshold. {CHOSEN}: the best weight by the rule under the headline table."
+    "**Bold**: safe (the upper 95 % limit of the mean normalised cost is at most 1). *Italic*: unsafe (the lower limit"
+    f" is above 1). Plain: uncertain. {STAR}: the highest reward among the safe of a task at a threshold. {CHOSEN}: the"
+    " best weight by the rule under the headline table."
 )
 LATEX_HEADER = r"""% Needs \usepackage{booktabs,graphicx,xcolor}.
-% Bold: safe (mean normalised cost at most 1). Grey: unsafe. A star: the highest reward among the safe of a task
-% at a threshold. A dagger: the best weight by the rule in the headline's caption.
+% Bold: safe (the upper 95 % limit of the mean normalised cost is at most 1). Grey: unsafe (the lower limit is above
+% 1). Plain: uncertain. A star: the highest reward among the safe of a task at a threshold. A dagger: the best weight by
+% the rule in the headline's caption.
 """
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -36,7 +38,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A floating table at text width, booktabs style, safe in bold and unsafe in grey."""
+    """A floating table at text width, booktabs style: safe in bold, unsafe in grey, uncertain in neither."""
     spec = "".join("r" if column.numeric else "l" for column in table.columns)
     lines = [*_latex_head(table.columns)]
     for position, row in enumerate(table.rows):
@@ -52,7 +54,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_text(table: Table) -> str:
-    """Fixed-width text in ASCII for the terminal, without intervals; "!" marks unsafe."""
+    """Fixed-width text in ASCII for the terminal, without intervals; "!" marks unsafe, "?" uncertain."""
     head = [column.name for column in table.columns]
     body = [[_text_cell(cell) for cell in _shown(row)] for row in table.rows]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
@@ -84,12 +86,12 @@ def _pad(line: list[str], columns: Iterable[Column], widths: list[int]) -> Itera
 
 
 def _markdown_cell(cell: Cell) -> str:
-    mark = {"safe": "**", "unsafe": "*", "": ""}[cell.style]
+    mark = {SAFE: "**", UNSAFE: "*"}.get(cell.style, "")
     return f"{mark}{cell.text}{mark} {cell.interval}".rstrip()
 
 
 def _text_cell(cell: Cell) -> str:
-    return cell.text.replace(NOTHING, "-") + ("!" if cell.style == "unsafe" else "")
+    return cell.text.replace(NOTHING, "-") + {UNSAFE: "!", UNCERTAIN: "?"}.get(cell.style, "")
 
 
 def _latex(text: str) -> str:
@@ -99,9 +101,9 @@ def _latex(text: str) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     text, interval = _latex(cell.text), _latex(cell.interval)
-    text = f"\\textbf{{{text}}}" if cell.style == "safe" else text
+    text = f"\\textbf{{{text}}}" if cell.style == SAFE else text
     whole = f"{text} {{\\scriptsize {interval}}}" if interval else text
-    return f"\\textcolor{{gray}}{{{whole}}}" if cell.style == "unsafe" else whole
+    return f"\\textcolor{{gray}}{{{whole}}}" if cell.style == UNSAFE else whole
 
 
 def _latex_head(columns: tuple[Column, ...]) -> Iterator[str]:

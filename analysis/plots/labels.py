@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from prefine_ray.analysis.statistics import FloatArray
+from prefine_ray.analysis.statistics.estimators import FloatArray
 
 FONT_SIZE = 9
 _AROUND = [(6, 6), (-6, 6), (6, -6), (-6, -6), (10, 0), (-10, 0), (0, 10), (0, -10)]  # points from the marker

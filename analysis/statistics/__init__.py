@@ -1,0 +1,1 @@
+"""Estimates, intervals and tests: arrays in, arrays out, pure NumPy."""

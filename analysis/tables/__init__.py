@@ -1,0 +1,1 @@
+"""A summary as tables, and tables as text."""

@@ -1,0 +1,73 @@
+"""The same policies under other conditions of evaluation: never mixed with the plain one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from prefine_ray.analysis.rows import load_results
+from prefine_ray.analysis.summary import Summary, summarize
+from prefine_ray.analysis.tables.every import all_tables
+from prefine_ray.analysis.wording import interval_note
+from tests.analysis.synthetic import synthetic_episodes, write_results
+
+
+def with_conditions(rows: pd.DataFrame, **factors: float) -> pd.DataFrame:
+    """The rows, and again under each condition at so many times the cost."""
+    again = [rows.assign(stage=rows["stage"] + "-" + name, cost=rows["cost"] * by) for name, by in factors.items()]
+    return pd.concat([rows, *again], ignore_index=True)
+
+
+def summary_of(folder: Path, rows: pd.DataFrame) -> Summary:
+    return summarize(load_results(write_results(folder, rows)))
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    return synthetic_episodes(tasks=("BallRun",), seeds=3, episodes=4)
+
+
+def test_conditions_stand_in_columns_of_their_own(tmp_path: Path, rows: pd.DataFrame):
+    plain = summary_of(tmp_path / "plain", rows)
+    summary = summary_of(tmp_path / "all", with_conditions(rows, noise3=3.0, delay1=2.0))
+    assert summary.conditions == ("noise3", "delay1")
+    pd.testing.assert_frame_equal(summary.cells[plain.cells.columns], plain.cells)  # not mixed
+    pd.testing.assert_frame_equal(summary.suites, plain.suites)
+    cells = summary.cells
+    assert cells["normalized_cost_noise3"].tolist() == pytest.approx((3 * cells["normalized_cost"]).tolist())
+    assert cells["normalized_cost_delay1_high"].tolist() == pytest.approx((2 * cells["normalized_cost_high"]).tolist())
+
+
+def test_the_best_weight_has_to_be_safe_in_a_reused_simulator(tmp_path: Path, rows: pd.DataFrame):
+    plain = summary_of(tmp_path / "plain", rows).choices["weight"].item()
+    demanding = summary_of(tmp_path / "reused", with_conditions(rows, reused=2.5)).choices["weight"].item()
+    assert plain < demanding
+
+
+def test_the_table_of_robustness_and_its_absence(tmp_path: Path, rows: pd.DataFrame):
+    tables = all_tables(summary_of(tmp_path / "all", with_conditions(rows, reused=3.0)))
+    [table] = [table for table in tables if table.title == "Robustness"]
+    assert [column.name for column in table.columns] == ["Task", "Threshold", "Policy", "plain", "reused"]
+    assert [row.cells[2].text for row in table.rows][:2] == ["base policy", "weight 0"]
+    assert "Robustness" not in [table.title for table in all_tables(summary_of(tmp_path / "plain", rows))]
+
+
+def test_rows_of_a_searchs_rungs_are_not_reported(tmp_path: Path, rows: pd.DataFrame):
+    rungs = rows.assign(stage="rung", cost=1e6)
+    both = summary_of(tmp_path / "both", pd.concat([rows, rungs]))
+    pd.testing.assert_frame_equal(both.cells, summary_of(tmp_path / "plain", rows).cells)
+
+
+def test_the_note_on_intervals_depends_on_what_a_replicate_is(tmp_path: Path, rows: pd.DataFrame):
+    assert not summary_of(tmp_path / "shared", rows).own_data
+    assert not summary_of(tmp_path / "mixed", rows.assign(own_data=rows["seed"] == 0)).own_data
+    assert summary_of(tmp_path / "own", rows.assign(own_data=True)).own_data
+    assert "seeds that share one data set and one base policy" in interval_note(own_data=False)
+    assert "replicates, each with its own data set, base policy" in interval_note(own_data=True)
+
+
+def test_a_replicate_of_several_seeds_counts_once(tmp_path: Path, rows: pd.DataFrame):
+    paired = summary_of(tmp_path, rows.assign(replicate=rows["seed"] // 2))
+    assert set(paired.cells["seeds"]) == {2}
