@@ -10,7 +10,9 @@ from typing import Any
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.provenance import physics
 from prefine_ray.experiment.config import SweepConfig
+from prefine_ray.tasks.spec import get_task
 
 RESULT_VERSION = 2  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
@@ -141,6 +143,7 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     for task in config.tasks:
         common = {
             "version": RESULT_VERSION,
+            "physics": physics(get_task(task).suite),
             "experiment_seed": config.seed,
             "base": inputs[task].base_digest,
             "episodes": config.evaluation.episodes,
@@ -184,6 +187,7 @@ def _determinants(config: SweepConfig, point: Mapping[str, Any], inputs: TaskInp
     settings = config.settings(method).model_dump(mode="json", exclude={"checkpoint_every", "log_every"})
     determinants = {
         "version": RESULT_VERSION,
+        "physics": physics(get_task(point["task"]).suite),
         "experiment_seed": config.seed,
         "data": inputs.data_digest,
         "evaluation": config.evaluation.model_dump(mode="json"),

@@ -15,6 +15,7 @@ import pandas as pd
 from ray import tune
 from ray.exceptions import RayError
 
+from prefine_ray.core.provenance import physics
 from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import FineTuneJob, check_inputs, policy_header, trial_rows
@@ -31,6 +32,7 @@ from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import Heartbeat
 from prefine_ray.rollouts.evaluation import episode_rows, evaluation_seeds
 from prefine_ray.rollouts.rollout import RolloutUnit, rollout_copies
+from prefine_ray.tasks.spec import get_task
 from prefine_ray.tracking.tracker import Tracker
 
 EXPERIMENT = "tune"  # folder in DIR/ray
@@ -117,7 +119,8 @@ def run_base_cells(context: SweepContext) -> None:
             continue
         base = load_policy(context.inputs[task].base_path)
         episodes = evaluate_cells(context, missing, [base] * len(missing), "base")
-        trials = pd.DataFrame([{**cell.identity, "status": "finished", "error": ""} for cell in missing])
+        ended = {"status": "finished", "error": "", "physics": physics(get_task(task).suite)}
+        trials = pd.DataFrame([{**cell.identity, **ended} for cell in missing])
         context.results.write_part(make_packs(missing, set())[0].name, {"episodes": episodes, "trials": trials})
 
 

@@ -6,7 +6,6 @@ files are used; what is only seen (boundary lines, the circle, meshes) is loaded
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from prefine_ray.simulators.packages import missing, package_folder
 
 
 @contextmanager
@@ -34,8 +35,11 @@ def quiet() -> Iterator[None]:
         os.close(null)
 
 
-with quiet():  # it prints its build time
-    import pybullet
+try:
+    with quiet():  # it prints its build time
+        import pybullet
+except ModuleNotFoundError as error:
+    raise missing("pybullet") from error
 
 GROUND = 0  # body id of the plane, the first body loaded
 WIDTH, HEIGHT = 480, 360  # of pictures, in pixels
@@ -236,10 +240,4 @@ def _load(client: int, file: str, visible: bool, **options: object) -> int:
 
 def _data_folder() -> Path:
     """Where bullet_safety_gym keeps its models (the package itself is not imported)."""
-    spec = importlib.util.find_spec("bullet_safety_gym")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "the Bullet tasks need the models of bullet-safety-gym: "
-            "pip install --no-deps -r requirements-simulators.txt"
-        )
-    return Path(spec.submodule_search_locations[0]) / "envs" / "data"
+    return Path(package_folder("bullet_safety_gym")) / "envs" / "data"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.simulators.upstream import mujoco, package_folder
+from prefine_ray.simulators.packages import package_folder
+from prefine_ray.simulators.upstream import mujoco
 
 GOAL_RADIUS = 0.3  # m
 HAZARD_RADIUS = 0.2

@@ -3,7 +3,7 @@
 - `mujoco` is exported from here, imported without a GL backend: `import mujoco` alone would open one (0.1 to 0.2 s,
   and an error on machines that have none). `offscreen.py` chooses the backend when a picture is asked for.
 - safety-gymnasium 1.0.0 was written for gymnasium 0.28 and Python 3.10; `import_safety_gymnasium` makes its
-  submodules importable on gymnasium 1.x and Python 3.11.
+  submodules importable on gymnasium 1.x and Python 3.11 to 3.13.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from prefine_ray.simulators.packages import package_folder
 
 _IMPORT_LOCK = threading.RLock()
 
@@ -38,26 +40,11 @@ def _without_gl_backend() -> Iterator[None]:
             os.environ["MUJOCO_GL"] = wanted
 
 
+package_folder("mujoco")
 with _IMPORT_LOCK, _without_gl_backend():
     import mujoco
 
-__all__ = ["import_safety_gymnasium", "mujoco", "package_folder"]
-
-
-def package_folder(name: str) -> str:
-    """The folder of an installed package, found without importing it.
-
-    Raises:
-        ModuleNotFoundError: the package is not installed.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            f"the simulator package {name!r} is not installed; "
-            "run: pip install -r requirements.txt && pip install --no-deps -r requirements-simulators.txt",
-            name=name,
-        )
-    return next(iter(spec.submodule_search_locations))
+__all__ = ["import_safety_gymnasium", "mujoco"]
 
 
 def import_safety_gymnasium(module: str) -> ModuleType:
@@ -67,7 +54,7 @@ def import_safety_gymnasium(module: str) -> ModuleType:
     Python 3.11 dataclasses refuse ndarray defaults, which the package uses, so these become default factories.
 
     Raises:
-        ModuleNotFoundError: safety-gymnasium, or the submodule, is not installed.
+        MissingSimulatorError: safety-gymnasium is not installed.
     """
     with _IMPORT_LOCK:
         if "safety_gymnasium" not in sys.modules:

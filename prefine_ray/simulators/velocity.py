@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from prefine_ray.simulators.batch import BatchStep, clipped_actions
 from prefine_ray.simulators.offscreen import OffscreenRenderer, fixed_camera
-from prefine_ray.simulators.upstream import mujoco, package_folder
+from prefine_ray.simulators.packages import package_folder
+from prefine_ray.simulators.upstream import mujoco
 from prefine_ray.tasks.spec import Task
 
 _TORSO = 1  # the body that upstream measures the Ant's velocity on
