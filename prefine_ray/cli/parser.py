@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from prefine_ray.cli import commands
+from prefine_ray.cli import commands, doctor
 from prefine_ray.cli import search as search_commands
 from prefine_ray.core.errors import PrefineError
 
@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_commands(add)
     _add_policy_commands(add)
     _add_sweep_commands(add)
+    _add_machine_commands(add)
     return parser
 
 
@@ -245,3 +246,13 @@ def _add_sweep_commands(add: _Commands) -> None:
     parser = add("ui", commands.ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     _results(parser)
     parser.add_argument("--port", type=int, default=5000, metavar="P", help="on localhost (default: %(default)s)")
+
+
+def _add_machine_commands(add: _Commands) -> None:
+    parser = add("doctor", doctor.doctor, "check this machine, and say what to do", "prefine doctor")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder to check (default: %(default)s)"
+    )
+    _data_directory(parser)
+    text = "install the simulator packages without their old pins"
+    add("install-simulators", doctor.install_simulators, text, "prefine install-simulators")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 from prefine_ray.core.errors import PrefineError
 
-# safety-gymnasium and bullet-safety-gym pin a gymnasium that no current stack has, so pip alone cannot install them.
+# These packages pin a gymnasium that no current stack has: pip installs them with --no-deps only.
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 _REMEDIES = dict.fromkeys(("safety_gymnasium", "bullet_safety_gym"), "prefine install-simulators")
 
 
@@ -16,8 +18,8 @@ class MissingSimulatorError(PrefineError, ModuleNotFoundError):
 
 def missing(name: str) -> MissingSimulatorError:
     """The error for a module that is not installed."""
-    remedy = _REMEDIES.get(name, "pip install -r requirements.txt")
-    return MissingSimulatorError(f"the simulator package {name!r} is not installed; run: {remedy}", name=name)
+    remedy = f"run: {_REMEDIES[name]}" if name in _REMEDIES else "`prefine doctor` says what to install"
+    return MissingSimulatorError(f"the simulator package {name!r} is not installed; {remedy}", name=name)
 
 
 def package_folder(name: str) -> str:
