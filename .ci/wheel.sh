@@ -24,6 +24,6 @@ scripts/install-torch.sh "$bin/python"
 mkdir "$work/empty"
 cd "$work/empty"
 "$bin/prefine" sweep quick --tasks BallRun --set seeds=1 weights=[1] finetune.steps=20 data.episodes=60 \
-    evaluation.episodes=2
+    preferences.num_preferred=5 preferences.num_dispreferred=3 evaluation.episodes=2
 test -s results/quick/report.html
 test -s results/quick/episodes.parquet
