@@ -37,7 +37,7 @@ def rendering_problem() -> str | None:
         f"environment = make_env({_DRAWN!r}, render_mode='rgb_array')\n"
         "environment.reset(seed=0)\n"
         "try: environment.render()\n"
-        "except Exception as error: sys.exit(f'{error}')"
+        "except Exception as error: sys.exit(print(error) or 1)"
     )
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=_TIMEOUT_S)
@@ -45,7 +45,7 @@ def rendering_problem() -> str | None:
         return f"drawing a picture takes longer than {_TIMEOUT_S:g} s"
     if done.returncode == 0:
         return None
-    return done.stderr.strip() or f"drawing a picture ended with status {done.returncode}"
+    return done.stdout.strip() or f"drawing a picture ended with status {done.returncode}"
 
 
 def install_simulators() -> None:
