@@ -110,7 +110,7 @@ def check_rendering() -> Iterator[Finding]:
         "only `prefine render` needs it: apt install libegl1 libgles2 (MUJOCO_GL=egl, the default without a display) "
         "or apt install libosmesa6 (MUJOCO_GL=osmesa)"
     )
-    yield Finding(problem.splitlines()[-1], remedy) if problem else Finding("a picture of a MuJoCo task was drawn")
+    yield Finding(problem.partition(". Install")[0], remedy) if problem else Finding("a picture of a MuJoCo task was drawn")
 
 
 def check_ray() -> Iterator[Finding]:
