@@ -84,6 +84,13 @@ command -v debootstrap >/dev/null || { echo "error: there is no debootstrap (apt
 [ $# -gt 0 ] || set -- "make sweep" "make test"
 
 work=$(mktemp -d -t prefine-fresh.XXXXXXXX) # readable by this user alone
-trap 'rm -rf --one-file-system "$work"' EXIT
+child=
+trap '[ -z "$child" ] || kill -KILL "$child" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
+trap 'exit 143' INT TERM
 mkdir -m 755 "$work/debian"
-unshare --mount --propagation private --pid --fork --kill-child "$0" --inside "$work/debian" "$@"
+unshare --mount --propagation private --pid --fork --kill-child "$0" --inside "$work/debian" "$@" &
+child=$!
+status=0
+wait "$child" || status=$?
+child=
+exit $status
