@@ -2,16 +2,19 @@
 # make test    sets up .venv and runs the tests
 # make test-unit     runs the tests that do not start Ray
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
-# PYTHON=python3.11 chooses the interpreter; CONFIG=paper another sweep.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || command -v python3)
+# make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
+# PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
+# TORCH=cpu or TORCH=cuda the build of PyTorch (default: cuda where there is an NVIDIA GPU, else cpu).
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 CONFIG ?= quick
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
+INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: sweep test test-unit test-faults lint check-python clean
+.PHONY: sweep test test-unit test-faults check-fresh lint check-python clean
 
-sweep: $(VENV)/.installed
+sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
 
 test: $(VENV)/.installed-dev lint
@@ -23,30 +26,26 @@ test-unit: $(VENV)/.installed-dev
 test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m faults tests/faults tests/cluster
 
+check-fresh:
+	scripts/check-fresh.sh
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 check-python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = v in ((3, 10), (3, 11)); \
-	print("" if ok else f"error: {sys.executable} is Python {v[0]}.{v[1]}; this project needs 3.10 or 3.11 (mujoco 2.3.3 has no wheels for later ones). Choose one with: make PYTHON=python3.11 ...", end=""); \
-	sys.exit(not ok)' || exit 1
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
-	{ echo "error: $(PYTHON) has no venv module; install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@scripts/check-python.sh $(PYTHON)
 
 $(VENV)/bin/python: | check-python
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(REQUIREMENTS) | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -r requirements.txt || \
-	{ command -v cc >/dev/null || command -v c++ >/dev/null || \
-	echo "error: a package had to be compiled and there is no C/C++ compiler (Debian, Ubuntu: apt install build-essential)"; exit 1; }
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements-simulators.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
+$(INSTALLED): $(REQUIREMENTS) | $(VENV)/bin/python
+	rm -f $(VENV)/.installed*
+	TORCH=$(TORCH) scripts/install.sh $(BIN)/python
+	touch $(VENV)/.installed $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

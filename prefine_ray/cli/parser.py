@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from prefine_ray.cli import configs, data, finetune, policies, results, sweeps
+from prefine_ray.cli import configs, data, doctor, finetune, policies, results, sweeps
 from prefine_ray.cli.options import Commands
 from prefine_ray.core.errors import PrefineError
 
@@ -87,4 +87,5 @@ def build_parser() -> argparse.ArgumentParser:
     configs.register(add)
     sweeps.register(add)
     results.register(add)
+    doctor.register(add)
     return parser

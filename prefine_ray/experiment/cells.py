@@ -12,10 +12,12 @@ from typing import Any
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.provenance import physics
 from prefine_ray.core.settings import MethodSettings
 from prefine_ray.experiment.axes import Scalar, axes
 from prefine_ray.experiment.config import LabelRule, SweepConfig
 from prefine_ray.methods.registry import Method, get_method
+from prefine_ray.tasks.spec import get_task
 
 RESULT_VERSION = 3  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
@@ -179,9 +181,10 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
     cells = []
     for task in config.tasks:
         for seed in config.seeds:
-            common = {"version": RESULT_VERSION, "experiment_seed": config.seed, "base": inputs[task].base_digest}
             episodes = config.evaluation.episodes
-            name = digest({**common, "episodes": episodes, "method": BASE, "task": task, "seed": seed})
+            common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}
+            own = {"experiment_seed": config.seed, "base": inputs[task].base_digest, "task": task, "seed": seed}
+            name = digest({**common, **own, "method": BASE})
             cells.append(Cell(name, BASE, task, seed, config.seed, episodes))
     return cells
 
@@ -219,6 +222,7 @@ def _named(cell: Cell, method: Method, inputs: TaskInputs) -> Cell:
         "version": RESULT_VERSION,
         "method": method.name,
         "task": cell.task,
+        "physics": physics(get_task(cell.task).suite),
         "seed": cell.seed,
         "experiment_seed": cell.experiment_seed,
         "data": inputs.data_digest,

@@ -4,38 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import re
-import socket
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import prefine_ray
 from prefine_ray.core.files import write_text
+from prefine_ray.core.provenance import package_versions
 from prefine_ray.orchestration.cluster import ClusterError
+from prefine_ray.simulators.check import simulator_problems
+from prefine_ray.tracking.server import server_problem
 
-PACKAGES = (
-    "ray",
-    "torch",
-    "numpy",
-    "pandas",
-    "gymnasium",
-    "mujoco",
-    "pybullet",
-    "safety-gymnasium",
-    "bullet-safety-gym",
-)
 _TIMEOUT_S = 180.0  # for all nodes; the first import of torch from network storage is slow
-_SERVER_TIMEOUT_S = 10.0
-_SIMULATOR_TASKS = ("BallRun", "HopperVelocity")  # one of each package
 
 Request = Mapping[str, Any]  # plain values, so that a node without prefine_ray can read it
 
@@ -88,9 +73,10 @@ def inspect_node(request: Request) -> list[str]:
     """Runs on the node: what is wrong with it for this request, with remedies."""
     problems = [*_code_problems(request), *_file_problems(request.get("files", {}))]
     if "tokens" in request and not problems:
-        problems += _simulator_problems()
+        problems += simulator_problems()
         problems += _storage_problems(request["tokens"], ray.get_runtime_context().get_node_id())
-        problems += _server_problems(request["server"])
+        problem = server_problem(request["server"])
+        problems += [problem] if problem else []
     return problems
 
 
@@ -101,18 +87,6 @@ def code_digest() -> str:
     for path in sorted(root.rglob("*.py")):
         hasher.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
     return hasher.hexdigest()[:16]
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that determine results."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _code_problems(request: Request) -> Iterator[str]:
@@ -127,25 +101,12 @@ def _code_problems(request: Request) -> Iterator[str]:
         if ours[name] != wanted
     ]
     if different:
-        yield f"other packages: {', '.join(different)}; install requirements.txt and requirements-simulators.txt there"
+        yield f"other packages: {', '.join(different)}; install the same there (`prefine doctor` on that node helps)"
     if code_digest() != request["code"]:
         yield (
             f"its prefine_ray in {Path(prefine_ray.__file__).parent} differs from the driver's; install the same "
             "commit there and restart Ray on it"
         )
-
-
-def _simulator_problems() -> Iterator[str]:
-    from prefine_ray.simulators import make_env
-
-    for task in _SIMULATOR_TASKS:
-        try:
-            environment = make_env(task)
-            environment.reset(seed=0)
-            environment.close()
-        except Exception as error:  # whatever a broken installation raises
-            reason = f"{type(error).__name__}: {error}"
-            yield f"{task} cannot be simulated: {reason}; install requirements-simulators.txt there"
 
 
 def _storage_problems(tokens: Mapping[str, str], node: str) -> Iterator[str]:
@@ -172,23 +133,6 @@ def _file_problems(files: Mapping[str, int]) -> Iterator[str]:
                 yield f"has another file at {path}; put the driver's on storage that all nodes share"
         except OSError as error:
             yield f"cannot read {path} ({error.strerror}); put it on storage that all nodes share"
-
-
-def _server_problems(uri: str) -> Iterator[str]:
-    parts = urlsplit(uri)
-    remedy = "start it on an address that every node reaches, and set MLFLOW_TRACKING_URI to that"
-    shown = re.sub(r"//[^/@]*@", "//", uri)
-    try:
-        if parts.scheme in ("http", "https"):
-            bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-            with urllib.request.urlopen(f"{bare.geturl().rstrip('/')}/health", timeout=_SERVER_TIMEOUT_S):
-                pass
-        elif parts.hostname:
-            socket.create_connection((parts.hostname, parts.port or 5432), _SERVER_TIMEOUT_S).close()
-    except urllib.error.HTTPError:
-        return  # it answers; a proxy before it may want a login
-    except OSError as error:
-        yield f"does not reach MLflow at {shown} ({getattr(error, 'reason', error)}); {remedy}"
 
 
 # ---------------------------------------------------------------------- on the driver

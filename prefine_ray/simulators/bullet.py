@@ -5,6 +5,7 @@ Rewards and costs are those of `bullet_safety_gym.envs.tasks` 1.4.0 (RunTask, Ci
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -105,7 +106,7 @@ class Circle(Rules):
             place = random.uniform(-4.0, 4.0, 2)
         position = self._move(index, (*place, self.agent.model.height))
         inwards = -np.array(position) / np.linalg.norm(position)
-        yaw = np.arctan2(inwards[1], inwards[0]) + np.pi / 2 + self.agent.model.yaw
+        yaw = math.atan2(inwards[1], inwards[0]) + math.pi / 2 + self.agent.model.yaw
         self._move(index, position, yaw)
 
     def rewards(self, actions: Floats, stepped: list[int]) -> Floats:

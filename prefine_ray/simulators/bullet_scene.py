@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.simulators.packages import package_folder
+from prefine_ray.simulators.packages import missing, package_folder
 
 
 @contextmanager
@@ -35,8 +35,11 @@ def quiet() -> Iterator[None]:
         os.close(null)
 
 
-with quiet():  # it prints its build time
-    import pybullet
+try:
+    with quiet():  # it prints its build time
+        import pybullet
+except ModuleNotFoundError as error:
+    raise missing("pybullet") from error
 
 GROUND = 0  # body id of the plane, the first body loaded
 WIDTH, HEIGHT = 480, 360  # of pictures, in pixels

@@ -53,9 +53,7 @@ class OffscreenRenderer:
     def __init__(self, model: mujoco.MjModel, camera: mujoco.MjvCamera):
         model.vis.global_.offwidth, model.vis.global_.offheight = WIDTH, HEIGHT
         self._model, self._camera = model, camera
-        self._gl = _open_gl_context()
-        self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self._gl, self._context = _open_gl_context(model)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._options = mujoco.MjvOption()
@@ -79,8 +77,12 @@ class OffscreenRenderer:
         self._gl.free()
 
 
-def _open_gl_context() -> Any:
-    """A GL context of the backend named in MUJOCO_GL; by default egl, and glfw where there is a display."""
+def _open_gl_context(model: mujoco.MjModel) -> tuple[Any, mujoco.MjrContext]:
+    """A GL context and MuJoCo's in it, of the backend in MUJOCO_GL; by default egl, and glfw where there is a display.
+
+    Raises:
+        RenderingUnavailableError: there is no such backend.
+    """
     on_screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
     backend = os.environ.get("MUJOCO_GL", "").strip().lower() or ("glfw" if on_screen else "egl")
     if backend not in _BACKENDS:
@@ -88,7 +90,8 @@ def _open_gl_context() -> Any:
             f"MUJOCO_GL is {backend!r}; it must be one of {', '.join(_BACKENDS)}. {_REMEDY}"
         )
     try:
-        context_type = importlib.import_module(f"mujoco.{backend}").GLContext
-        return context_type(WIDTH, HEIGHT)
+        gl = importlib.import_module(f"mujoco.{backend}").GLContext(WIDTH, HEIGHT)
+        gl.make_current()
+        return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
     except Exception as error:  # each backend fails in its own way: ImportError, AttributeError, GLError, ...
         raise RenderingUnavailableError(f"cannot draw pictures with MUJOCO_GL={backend}: {error}. {_REMEDY}") from error

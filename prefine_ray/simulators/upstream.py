@@ -3,7 +3,7 @@
 - `mujoco` is exported from here, imported without a GL backend: `import mujoco` alone would open one (0.1 to 0.2 s,
   and an error on machines that have none). `offscreen.py` chooses the backend when a picture is asked for.
 - safety-gymnasium 1.0.0 was written for gymnasium 0.28 and Python 3.10; `import_safety_gymnasium` makes its
-  submodules importable on gymnasium 1.x and Python 3.11.
+  submodules importable on gymnasium 1.x and Python 3.11 to 3.13.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def _without_gl_backend() -> Iterator[None]:
             os.environ["MUJOCO_GL"] = wanted
 
 
+package_folder("mujoco")
 with _IMPORT_LOCK, _without_gl_backend():
     import mujoco
 
@@ -53,7 +54,7 @@ def import_safety_gymnasium(module: str) -> ModuleType:
     Python 3.11 dataclasses refuse ndarray defaults, which the package uses, so these become default factories.
 
     Raises:
-        SimulatorNotInstalledError: safety-gymnasium is not installed.
+        MissingSimulatorError: safety-gymnasium is not installed.
     """
     with _IMPORT_LOCK:
         if "safety_gymnasium" not in sys.modules:

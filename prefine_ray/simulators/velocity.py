@@ -127,6 +127,7 @@ class VelocityBatch:
         data = self._data[index]
         data.qpos[:], data.qvel[:] = positions, velocities
         mujoco.mj_forward(self._model, data)
+        mujoco.mj_normalizeQuat(self._model, data.qpos)  # mujoco 3.2 and later leave that to the first step
         state = np.concatenate((data.qpos, data.qvel))[None]
         self._position[index] = self._torsos[index][:2] if self._robot.planar_speed else data.qpos[:2]
         return self._observe(state)[0]

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "cluster"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "cluster"
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"  # of requirements-dev.txt
-SCRIPTS = sorted([*FOLDER.rglob("*.sh"), *FOLDER.rglob("*.sbatch")])
+SCRIPTS = sorted(
+    [*FOLDER.rglob("*.sh"), *FOLDER.rglob("*.sbatch"), *(ROOT / "scripts").glob("*.sh"), *(ROOT / ".ci").iterdir()]
+)
 
 
 def name_of(path: Path) -> str:
@@ -18,7 +21,9 @@ def name_of(path: Path) -> str:
 
 
 def test_all_scripts_are_found() -> None:
-    assert {path.name for path in SCRIPTS} >= {"local.sh", "sweep.sbatch", "local-slurm.sh", "postgres.sh", "server.sh"}
+    of_clusters = {"local.sh", "sweep.sbatch", "local-slurm.sh", "postgres.sh", "server.sh"}
+    of_installing = {"install.sh", "install-torch.sh", "check-fresh.sh", "check-python.sh", "wheel.sh", "run"}
+    assert {path.name for path in SCRIPTS} >= of_clusters | of_installing
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
@@ -38,11 +43,13 @@ def test_shellcheck_is_content(script: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("script", [path for path in SCRIPTS if path.suffix == ".sh"], ids=name_of)
+@pytest.mark.parametrize(
+    "script", [path for path in SCRIPTS if path.suffix == ".sh" and path.name != "check-fresh.sh"], ids=name_of
+)
 def test_a_script_called_without_arguments_explains_itself(script: Path) -> None:
     done = subprocess.run([str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"cluster/{script.relative_to(FOLDER)}" in done.stdout
+    assert f"{script.relative_to(ROOT)}" in done.stdout
 
 
 def test_the_batch_script_asks_for_a_configuration() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from prefine_ray.core.provenance import physics
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.policies.files import load_policy_for
 from prefine_ray.policies.zoo import ZOO
@@ -32,11 +33,12 @@ def test_scores_by_hand():
 
 
 def test_rows_carry_the_cell_and_every_episode():
-    rows = episode_rows({"cell": "c", "weight": 5.0}, "finetuned", TABLE)
+    rows = episode_rows({"cell": "c", "task": "BallRun", "weight": 5.0}, "finetuned", TABLE)
     assert [row["episode"] for row in rows] == [0, 1, 2, 3]
     assert {row["cell"] for row in rows} == {"c"}
     assert rows[3] == {
         "cell": "c",
+        "task": "BallRun",
         "weight": 5.0,
         "stage": "finetuned",
         "episode": 3,
@@ -44,6 +46,7 @@ def test_rows_carry_the_cell_and_every_episode():
         "cost": 41.0,
         "length": 10,
         "terminated": False,
+        "physics": physics("bullet"),
     }
 
 

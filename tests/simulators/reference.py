@@ -17,6 +17,7 @@ from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
 from prefine_ray.tasks.spec import get_task
 
 ZOO = Path(prefine_ray.__file__).parent / "zoo"
+REFERENCE_MUJOCO = "2.3.3"  # the version that the MuJoCo references were made with
 REFERENCE_DIR = Path(__file__).parent.parent / "data" / "reference_trajectories"
 
 
@@ -57,18 +58,33 @@ def policies(task: str) -> list[GaussianPolicy]:
     return [GaussianPolicy(architecture, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
 
 
-def assert_replayed(batch: Any, episodes: Sequence[Reference]) -> None:
-    """Steps all episodes at once, each in its own copy, which was reset; the ones that have ended rest."""
+def assert_replayed(
+    batch: Any,
+    episodes: Sequence[Reference],
+    put_back: Callable[[int, NDArray[np.float64]], None] | None = None,
+    tolerance: float = 1e-6,
+) -> None:
+    """Steps all episodes at once, each in its own copy, which was reset; the ones that have ended rest.
+
+    Args:
+        batch: as many copies as episodes.
+        episodes: what is expected.
+        put_back: called after each step with a copy and the expected observation, to put the copy there: contacts
+            amplify what another version of the engine rounds otherwise.
+        tolerance: absolute and relative, of observations and rewards.
+    """
     for t in range(max(len(episode.actions) for episode in episodes)):
         active = np.array([t < len(episode.actions) for episode in episodes])
         actions = np.array([episode.actions[min(t, len(episode.actions) - 1)] for episode in episodes])
         step = batch.step(actions, active)
         for index in np.flatnonzero(active):
             episode = episodes[index]
-            np.testing.assert_allclose(step.observations[index], episode.observations[t + 1], rtol=1e-6, atol=1e-6)
-            np.testing.assert_allclose(step.rewards[index], episode.rewards[t], rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(step.observations[index], episode.observations[t + 1], tolerance, tolerance)
+            np.testing.assert_allclose(step.rewards[index], episode.rewards[t], tolerance, tolerance)
             assert step.costs[index] == episode.costs[t]
             assert step.terminated[index] == episode.terminals[t]
+            if put_back is not None:
+                put_back(index, episode.observations[t + 1])
 
 
 def assert_seed_and_actions_decide(make_batch: Callable[[int], Any], actions: NDArray[np.float32]) -> None:

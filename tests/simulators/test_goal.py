@@ -21,7 +21,7 @@ from prefine_ray.simulators.goal_world import (
 )
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.tasks.spec import get_task
-from tests.simulators.reference import assert_replayed, assert_seed_and_actions_decide, references
+from tests.simulators.reference import REFERENCE_MUJOCO, assert_replayed, assert_seed_and_actions_decide, references
 
 TASKS = tuple(WORLDS)
 GOAL_LIDAR = slice(24, 40)
@@ -61,12 +61,12 @@ def random_actions(steps: int, copies: int, seed: int = 0) -> NDArray[np.float32
 
 @pytest.mark.parametrize("task", TASKS)
 def test_reference_trajectories_are_reproduced(task: str) -> None:
-    """All of them at once, each in its own copy."""
+    """All of them at once, each in its own copy; contacts amplify what other versions of mujoco round otherwise."""
     episodes = references(task)
     batch = GoalBatch(get_task(task), len(episodes))
     first = [batch.reset(index, episode.seed) for index, episode in enumerate(episodes)]
     np.testing.assert_allclose(first, [episode.observations[0] for episode in episodes], rtol=1e-6, atol=1e-6)
-    assert_replayed(batch, episodes)
+    assert_replayed(batch, episodes, tolerance=1e-6 if mujoco.__version__ == REFERENCE_MUJOCO else 1e-4)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from prefine_ray.simulators.packages import package_folder
+from prefine_ray.simulators.packages import MissingSimulatorError, package_folder
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 
 
@@ -37,6 +37,8 @@ def test_array_defaults_are_copied_per_instance() -> None:
     assert other.color.any()
 
 
-def test_a_package_that_is_not_installed_is_named_with_the_remedy() -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"no_such_simulator.*requirements-simulators\.txt"):
-        package_folder("no_such_simulator")
+def test_a_package_that_is_not_installed_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.delitem(sys.modules, "safety_gymnasium", raising=False)
+    with pytest.raises(MissingSimulatorError, match=r"'safety_gymnasium' is not installed; run: prefine install-simu"):
+        package_folder("safety_gymnasium")

@@ -1,0 +1,26 @@
+"""Whether Ray works on this machine."""
+
+from __future__ import annotations
+
+import time
+
+import ray
+
+from prefine_ray.orchestration.cluster import ClusterError, connect
+
+
+def start_ray() -> str:
+    """Starts a Ray of its own, runs one task there, ends it, and tells the time.
+
+    Raises:
+        ClusterError: it does not start, or runs no task.
+    """
+    begun = time.monotonic()
+    try:
+        connect("local")
+        assert ray.get(ray.remote(lambda: 1).remote(), timeout=120) == 1
+    except Exception as error:  # Ray raises no narrower one
+        raise ClusterError(f"Ray {ray.__version__} does not run here: {str(error).strip().splitlines()[-1]}") from error
+    finally:
+        ray.shutdown()
+    return f"{ray.__version__} ran a task after {time.monotonic() - begun:.0f} s"
