@@ -1,5 +1,6 @@
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
+# make test-slow   compares hundreds of whole episodes with the upstream simulators (hours)
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # PYTHON=python3.11 chooses the interpreter; CONFIG=tune_configs/paper.yaml another sweep.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || command -v python3)
@@ -8,13 +9,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 
-.PHONY: sweep test test-faults lint check-python clean
+.PHONY: sweep test test-slow test-faults lint check-python clean
 
 sweep: $(VENV)/.installed
 	$(BIN)/prefine sweep $(CONFIG)
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
 
 test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m faults tests/faults tests/cluster
