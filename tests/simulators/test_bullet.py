@@ -165,7 +165,7 @@ def test_copies_do_not_disturb_one_another(task: str) -> None:
             if index == 1:
                 assert first.tobytes() == expected[0][0]
         for action, (observation, reward, cost, terminated) in zip(actions, expected[1:], strict=False):
-            everyone = noise.uniform(-1, 1, (4, len(action)))
+            everyone = noise.uniform(-1, 1, (4, len(action))).astype(np.float32)
             everyone[1] = action
             step = together.step(everyone, np.array([noise.random() < 0.7, True, noise.random() < 0.7, False]))
             assert step.observations[1].tobytes() == observation
