@@ -1,6 +1,7 @@
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
 # make test-unit     runs the tests that do not start Ray
+# make test-slow     compares hundreds of whole episodes with the upstream simulators (hours)
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
 # PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: sweep test test-unit test-faults check-fresh lint check-python clean
+.PHONY: sweep test test-unit test-slow test-faults check-fresh lint check-python clean
 
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
@@ -21,7 +22,10 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
 
 test-unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not ray and not faults"
+	$(BIN)/python -m pytest -m "not ray and not faults and not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
 
 test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m faults tests/faults tests/cluster

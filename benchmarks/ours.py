@@ -106,7 +106,7 @@ class _BulletReplay(_Replay):
         from prefine_ray.simulators.bullet import BulletBatch
 
         batch = BulletBatch(task, 1)
-        super().__init__(task, batch, lambda actions: batch._agent._commands(actions.astype(np.float64))[0])
+        super().__init__(task, batch, lambda actions: batch._agent._commands(actions.astype(np.float64), True)[0])
 
     def run(self, seed: int, controls: list[Any]) -> float:
         """Seconds that the engine took for an episode."""

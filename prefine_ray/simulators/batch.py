@@ -64,8 +64,14 @@ def clipped_actions(
     return values
 
 
-def make_batch(task: str | Task, num_envs: int) -> SimulatorBatch:
+def make_batch(task: str | Task, num_envs: int, carry_over: bool = False) -> SimulatorBatch:
     """`num_envs` copies of a task; the physics engine is imported here, only the one that the task needs.
+
+    Args:
+        task: a task or its name.
+        num_envs: how many copies.
+        carry_over: let a copy's episodes start with what upstream's environments carry over from the episode before
+            (see `BulletBatch`). Only those of the Bullet tasks do.
 
     Raises:
         UnknownTaskError: no task has this name.
@@ -77,7 +83,7 @@ def make_batch(task: str | Task, num_envs: int) -> SimulatorBatch:
     if task.suite == "bullet":
         from prefine_ray.simulators.bullet import BulletBatch
 
-        return BulletBatch(task, num_envs)
+        return BulletBatch(task, num_envs, carry_over)
     if task.velocity_threshold is not None:
         from prefine_ray.simulators.velocity import VelocityBatch
 

@@ -138,37 +138,55 @@ AGENTS: dict[str, tuple[type[Agent], type[Rules], Scene]] = {
 class BulletBatch:
     """N copies of a Bullet task, each in an engine instance of its own.
 
+    Args:
+        task: one of the tasks in `AGENTS`.
+        num_envs: N.
+        carry_over: start episodes as an upstream environment that runs one after the other does. There the motors run
+            on with the last action of the episode before, and contacts stay: the drone takes off with turning rotors.
+            So an episode depends on those that the copy ran before.
+
     Raises:
         RuntimeError: the engine gives no further instance (about 1,000 per process).
     """
 
-    def __init__(self, task: Task, num_envs: int) -> None:
+    def __init__(self, task: Task, num_envs: int, carry_over: bool = False) -> None:
         agent, rules, self._scene = AGENTS[task.name]
         self.num_envs = num_envs
         self._shape = (num_envs, task.act_dim)
         self._worlds = [build_world(self._scene, agent.model) for _ in range(num_envs)]
         self._visible_world: World | None = None  # for pictures, made when the first one is asked for
-        self._fresh = [pybullet.saveState(world.client) for world in self._worlds]
+        self._carry_over = carry_over
+        # The engine's state that episodes start from: as built, or, as upstream, from the copy's first start on.
+        self._origins: list[int | None] = [None] * num_envs
+        if not carry_over:
+            self._origins = [pybullet.saveState(world.client) for world in self._worlds]
         self._agent = agent(self._worlds)
         self._rules = rules(self._agent)
         self._random = np.random.RandomState()  # reseeded by every reset: making a new one takes 200 us
 
     def reset(self, index: int, seed: int) -> NDArray[np.float32]:
         """Start the episode `seed` (0 to 2**32 - 1) in copy `index`; its first observation [obs_dim]."""
-        world = self._worlds[index]
+        client, origin = self._worlds[index].client, self._origins[index]
         self._random.seed(seed)
-        forget_contacts(world)
-        pybullet.restoreState(self._fresh[index], physicsClientId=world.client)
+        if not self._carry_over:
+            forget_contacts(self._worlds[index])
+        if origin is not None:
+            pybullet.restoreState(origin, physicsClientId=client)
         self._agent.start(index, self._random)
+        if not self._carry_over:
+            self._agent.release(index)
         self._rules.place(index, self._random)
+        if origin is None:
+            self._origins[index] = pybullet.saveState(client)
         self._agent.settle(index)
         return self._observations()[index]
 
     def step(self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None) -> BatchStep:
         """Step the active copies; see SimulatorBatch."""
+        single = np.asarray(actions).dtype == np.float32
         actions = clipped_actions(actions, self._shape, active)
         stepped = list(range(self.num_envs)) if active is None else np.flatnonzero(active).tolist()
-        self._agent.advance(actions, stepped)
+        self._agent.advance(actions, stepped, single)
         rewards = self._rules.rewards(actions, stepped)
         costs = self._rules.costs().astype(np.float64)
         return BatchStep(self._observations(), rewards, costs, self._agent.terminated())

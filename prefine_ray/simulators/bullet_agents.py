@@ -1,7 +1,7 @@
 """The agents of Bullet-Safety-Gym: how actions drive them, what they observe, their own share of the reward.
 
 Formulas and constants are those of `bullet_safety_gym.envs.agents` 1.4.0 (Gronauer, MIT licence), in its order of
-operations: contacts amplify a difference in the last bit.
+operations and its precision: contacts and spinning rotors amplify a difference in the last bit.
 """
 
 from __future__ import annotations
@@ -45,12 +45,15 @@ class Agent(ABC):
         self._refresh()
 
     def start(self, index: int, random: np.random.RandomState) -> None:
-        """Bring a copy's joints into the state that an episode starts with."""
+        """Bring a copy's joints into the positions that an episode starts with."""
         client, body = self._handles[index]
         for joint in self.motors:
             pybullet.resetJointState(body, joint, random.uniform(low=-0.1, high=0.1), 0, physicsClientId=client)
+
+    def release(self, index: int) -> None:
+        """Take a copy's motors out of use, which run on with the last action otherwise."""
         for joint in self.driven:
-            release_motor(client, body, joint)
+            release_motor(*self._handles[index], joint)
 
     def settle(self, index: int) -> None:
         """Step a copy once with nothing driven, which an episode begins with."""
@@ -59,9 +62,9 @@ class Agent(ABC):
         self._readings[index] = self._read(client, body)
         self._refresh()
 
-    def advance(self, actions: Floats, indices: Iterable[int]) -> None:
-        """Step these copies with their rows of `actions` [N, act_dim]."""
-        commands = self._commands(actions)
+    def advance(self, actions: Floats, indices: Iterable[int], single: bool) -> None:
+        """Step these copies with their rows of `actions` [N, act_dim], which came as float32 if `single`."""
+        commands = self._commands(actions, single)
         step, drive, read = pybullet.stepSimulation, self._drive, self._read
         for index in indices:
             client, body = self._handles[index]
@@ -83,7 +86,7 @@ class Agent(ABC):
         return np.zeros(len(self._handles), dtype=np.bool_)
 
     @abstractmethod
-    def _commands(self, actions: Floats) -> list[Any]:
+    def _commands(self, actions: Floats, single: bool) -> list[Any]:
         """What `_drive` needs of each copy's action."""
 
     @abstractmethod
@@ -115,7 +118,7 @@ class Ball(Agent):
         """[N], a price on force."""
         return -0.5 * norm(actions)
 
-    def _commands(self, actions: Floats) -> list[Any]:
+    def _commands(self, actions: Floats, single: bool) -> list[Any]:
         return list(zip((self.FORCE * actions).tolist(), self.states[:, POSITION].tolist(), strict=True))
 
     def _drive(self, client: int, body: int, command: Any) -> None:
@@ -138,7 +141,7 @@ class RaceCar(Agent):
     WHEELS, STEERING = (8, 15), (0, 2)
     SPEED, ANGLE, FORCE = 40.0, 0.5, 20.0  # rad/s, rad, largest force of a motor
 
-    def _commands(self, actions: Floats) -> list[Any]:
+    def _commands(self, actions: Floats, single: bool) -> list[Any]:
         return (actions * (self.SPEED, self.ANGLE)).tolist()
 
     def _drive(self, client: int, body: int, command: Any) -> None:
@@ -194,8 +197,10 @@ class Drone(Agent):
         """[N], whether it rolled or pitched by more than 90 degrees."""
         return self.states[:, 22] == self.FALLEN
 
-    def _commands(self, actions: Floats) -> list[Any]:
-        speeds = self.HOVER_SPEED * (1 + self.RANGE * actions)
+    def _commands(self, actions: Floats, single: bool) -> list[Any]:
+        given = actions.astype(np.float32) if single else actions
+        factors = (1 + self.RANGE * given).astype(np.float64)  # upstream takes them in the precision of the actions
+        speeds = self.HOVER_SPEED * factors
         return list(zip((self.DIRECTIONS * speeds).tolist(), self._thrusts(speeds).tolist(), strict=True))
 
     def _drive(self, client: int, body: int, command: Any) -> None:
@@ -250,7 +255,9 @@ class Drone(Agent):
         zs = z * scale
         climb = vx * (x * zs + w * ys) + vy * (y * zs - w * xs) + vz * (1.0 - (x * xs + y * ys))
         pace = speeds / (2 * np.pi) * self.PITCH
-        return (self.AIR_DENSITY * self.AREA) * (pace * pace - pace * climb[:, None]) * self.THRUST_FACTOR
+        # Upstream's scalars are squared by the C library's pow, which rounds 1 in 100 otherwise than a product.
+        squares = np.array([value**2 for value in pace.ravel().tolist()]).reshape(pace.shape)
+        return (self.AIR_DENSITY * self.AREA) * (squares - pace * climb[:, None]) * self.THRUST_FACTOR
 
 
 def norm(rows: Floats) -> Floats:

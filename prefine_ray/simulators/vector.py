@@ -31,19 +31,25 @@ class VectorStepper:
 
     An episode's results depend on its seed and actions only. Which copy runs which seed depends on N.
 
+    Args:
+        task: a task or its name.
+        num_envs: N.
+        carry_over: see `make_batch`; then results depend on the episodes that the copy ran before, too. With one copy
+            they are those of an upstream environment that is reset again and again.
+
     Attributes:
         active: [N], which copies run an episode.
         episode_seeds: [N], the seed of the running episode of each copy, -1 where none runs.
         total_steps: steps of active copies so far.
     """
 
-    def __init__(self, task: str | Task, num_envs: int) -> None:
+    def __init__(self, task: str | Task, num_envs: int, carry_over: bool = False) -> None:
         self.task = get_task(task)
         self.num_envs = num_envs
         self.total_steps = 0
         self.active = np.zeros(num_envs, dtype=np.bool_)
         self.episode_seeds = np.full(num_envs, NO_SEED, dtype=np.int64)
-        self._batch: SimulatorBatch = make_batch(self.task, num_envs)
+        self._batch: SimulatorBatch = make_batch(self.task, num_envs, carry_over)
         self._seeds: Iterator[int] = iter(())
         self._lengths = np.zeros(num_envs, dtype=np.int64)  # steps of the running episodes
 

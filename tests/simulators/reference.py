@@ -27,7 +27,7 @@ class Reference:
 
     seed: int
     observations: NDArray[np.float64]  # [T + 1, obs_dim], the first one after the kick
-    actions: NDArray[np.float32]  # [T, act_dim]
+    actions: NDArray[np.float64]  # [T, act_dim], float32 values, which upstream was given as float64
     rewards: NDArray[np.float64]  # [T]
     costs: NDArray[np.float64]  # [T]
     terminals: NDArray[np.bool_]  # [T]
@@ -45,8 +45,7 @@ KEYS = ("observations", "actions", "rewards", "costs", "terminals", "kick_qvel0"
 
 
 def _reference(seed: int, arrays: dict[str, NDArray]) -> Reference:
-    actions, kick = arrays.pop("actions").astype(np.float32), float(arrays.pop("kick_qvel0"))
-    return Reference(seed=seed, actions=actions, kick_qvel0=kick, **arrays)
+    return Reference(seed=seed, kick_qvel0=float(arrays.pop("kick_qvel0")), **arrays)
 
 
 def policies(task: str) -> list[GaussianPolicy]:

@@ -43,16 +43,21 @@ def plain_streams() -> Iterator[None]:
         yield
 
 
+def new_upstream(task: str) -> Any:
+    """A fresh upstream environment."""
+    agent, kind, world = UPSTREAM[task]
+    with plain_streams():
+        from bullet_safety_gym.envs.builder import EnvironmentBuilder
+
+        return EnvironmentBuilder(agent=agent, task=kind, obstacles={}, world=world)
+
+
 @contextlib.contextmanager
 def upstream_env(task: str, seed: int) -> Iterator[tuple[Any, NDArray[np.float64]]]:
     """A fresh upstream environment and its first observation; the global random state is left as it was."""
-    agent, kind, world = UPSTREAM[task]
     state = np.random.get_state()
     try:
-        with plain_streams():
-            from bullet_safety_gym.envs.builder import EnvironmentBuilder
-
-            env = EnvironmentBuilder(agent=agent, task=kind, obstacles={}, world=world)
+        env = new_upstream(task)
         np.random.seed(seed)
         observation, _ = env.reset(seed=seed)
     finally:
@@ -96,12 +101,12 @@ def test_reference_trajectories_are_reproduced(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("seed", [0, 12, 2**32 - 1])
 def test_random_episodes_equal_upstreams(task: str, seed: int) -> None:
-    """To float32 precision: upstream is given the actions in the precision that ours computes in."""
+    """To float32 precision; both are given the actions as float32."""
     actions = random_actions(task, seed, 120)
     with bullet_batch(task, 2) as batch, upstream_env(task, seed) as (upstream, expected):
         np.testing.assert_allclose(batch.reset(1, seed), expected, rtol=1e-6, atol=1e-6)
         for action in actions:
-            expected, reward, terminated, _, info = upstream.step(action.astype(np.float64))
+            expected, reward, terminated, _, info = upstream.step(action)
             step = batch.step(np.stack([action, action]), np.array([False, True]))
             np.testing.assert_allclose(step.observations[1], expected, rtol=1e-6, atol=1e-6)
             assert step.rewards[1] == pytest.approx(reward, rel=1e-6, abs=1e-6)
@@ -160,7 +165,7 @@ def test_copies_do_not_disturb_one_another(task: str) -> None:
             if index == 1:
                 assert first.tobytes() == expected[0][0]
         for action, (observation, reward, cost, terminated) in zip(actions, expected[1:], strict=False):
-            everyone = noise.uniform(-1, 1, (4, len(action)))
+            everyone = noise.uniform(-1, 1, (4, len(action))).astype(np.float32)
             everyone[1] = action
             step = together.step(everyone, np.array([noise.random() < 0.7, True, noise.random() < 0.7, False]))
             assert step.observations[1].tobytes() == observation

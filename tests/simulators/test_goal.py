@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mujoco
@@ -31,14 +32,18 @@ GOAL_LIDAR = slice(24, 40)
 def _small_sky(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upstream decodes 190 MB of stars at every reset; they do not act on the car."""
     yaml = import_safety_gymnasium("world").yaml
-    load = yaml.load
+    monkeypatch.setattr(yaml, "load", without_stars(yaml.load))
+
+
+def without_stars(load: Callable[..., Any]) -> Callable[..., Any]:
+    """Upstream's loader of assets, with a sky that is small."""
 
     def load_without_stars(*arguments: Any, **options: Any) -> Any:
         assets = load(*arguments, **options)
         assets["textures"]["skybox"] = {"@type": "skybox", "@builtin": "gradient", "@width": "8", "@height": "8"}
         return assets
 
-    monkeypatch.setattr(yaml, "load", load_without_stars)
+    return load_without_stars
 
 
 def upstream_env(task: str) -> Any:
