@@ -55,6 +55,7 @@ class GaussianPolicy(nn.Module):
         self._layers = tuple(zip(self.weights, self.biases, strict=True))  # reading a ParameterList takes 5 us
         if not architecture.state_dependent_std:
             self.log_std = nn.Parameter(torch.full((population, 1, architecture.act_dim), -0.5))
+        self._latest: tuple[dict[str, NDArray[np.float32]], PolicyForward] | None = None  # see `_present`
         self.register_buffer("obs_mean", torch.zeros(population, 1, architecture.obs_dim))
         self.register_buffer("obs_std", torch.ones(population, 1, architecture.obs_dim))
 
@@ -133,13 +134,23 @@ class GaussianPolicy(nn.Module):
         noise = None
         if not deterministic:
             noise = torch.randn(*by_member.shape[:2], self.architecture.act_dim, generator=generator).numpy()
-        actions = self.frozen().act(by_member, noise)
+        actions = self._present().act(by_member, noise)
         return actions[0] if single else actions
 
     def frozen(self) -> PolicyForward:
         """The policies with their present weights, to act with the same bits on every CPU."""
-        state = {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
-        return PolicyForward(self.architecture, state)
+        return PolicyForward(self.architecture, self._arrays())
+
+    def _present(self) -> PolicyForward:
+        """`frozen`, laid out anew only where weights have changed."""
+        arrays = self._arrays()
+        if self._latest is None or not all(np.array_equal(self._latest[0][name], arrays[name]) for name in arrays):
+            self._latest = {name: value.copy() for name, value in arrays.items()}, self.frozen()
+        return self._latest[1]
+
+    def _arrays(self) -> dict[str, NDArray[np.float32]]:
+        tensors = (*self.named_parameters(), *self.named_buffers())
+        return {name: value.detach().cpu().numpy() for name, value in tensors}
 
     def select(self, indices: int | Sequence[int]) -> GaussianPolicy:
         """A copy that holds only these members."""

@@ -30,7 +30,8 @@ _TANH_LIMIT, _TANH_SMALL = arithmetic.TANH_LIMIT, arithmetic.TANH_SMALL
 _A1, _A3, _A5, _A7, _A9, _A11, _A13 = arithmetic.TANH_ABOVE
 _B0, _B2, _B4, _B6 = arithmetic.TANH_BELOW
 _LOG2_E, _LN2_HIGH, _LN2_LOW = arithmetic.LOG2_E, arithmetic.LN2_HIGH, arithmetic.LN2_LOW
-_EXP_STEPS = arithmetic.EXP_STEPS
+_EXP_SERIES = arithmetic.EXP_SERIES
+_PLAIN, _RELU, _TANH = 0, 1, 2  # what follows a layer
 
 
 class CompiledPolicies:
@@ -42,9 +43,10 @@ class CompiledPolicies:
         self._sizes = np.array(architecture.layer_sizes, dtype=np.int64)
         self._flags = np.array([architecture.activation == "tanh", architecture.squash, parameters.log_std is None])
         self._bounds = np.array(architecture.log_std_bounds, dtype=np.float32)
-        population = len(parameters.obs_mean)
         self._mean, self._std = parameters.obs_mean[:, 0], parameters.obs_std[:, 0]
-        self._log_std = np.zeros((population, 0), np.float32) if parameters.log_std is None else parameters.log_std[:, 0]
+        self._sigmas = np.zeros((len(parameters.obs_mean), architecture.act_dim), dtype=np.float32)
+        if parameters.log_std is not None:
+            self._sigmas = arithmetic.exp(arithmetic.clip(parameters.log_std[:, 0], *self._bounds))
         layers = zip(parameters.weights, parameters.biases, strict=True)
         self._packed = np.concatenate([part for layer in layers for part in _packed(*layer)], axis=1).ravel()
         self._buffer = 2 * ROWS * (max(architecture.layer_sizes) + -max(architecture.layer_sizes) % STRIP)
@@ -55,7 +57,7 @@ class CompiledPolicies:
         actions = np.empty((*observations.shape[:2], self._act_dim), dtype=np.float32)
         noises = self._no_noise if noise is None else _plain(noise)
         scale = np.float32(temperature)
-        policies = (self._mean, self._std, self._packed, self._log_std, self._sizes, self._flags, self._bounds)
+        policies = (self._mean, self._std, self._packed, self._sigmas, self._sizes, self._flags, self._bounds)
         _act_all(_plain(observations), noises, scale, *policies, np.empty(self._buffer, np.float32), actions)
         return actions
 
@@ -137,6 +139,49 @@ def _add_product(_: Any, total: Any, factor: Any, values: Any) -> Any:
     return _lanes(_lanes, types.float32, _lanes), generate
 
 
+@intrinsic
+def _relu(_: Any, values: Any) -> Any:
+    """`arithmetic.relu` in each of the 16 lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        zero = _everywhere(0.0)
+        return builder.select(builder.fcmp_ordered("<", arguments[0], zero), zero, arguments[0])
+
+    return _lanes(_lanes), generate
+
+
+@intrinsic
+def _tanh_lanes(_: Any, values: Any) -> Any:
+    """`arithmetic.tanh` in each of the 16 lanes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def chosen(condition: str, bound: float, other: Any) -> Any:  # the bound where `values` are beyond it
+            limit = _everywhere(bound)
+            return builder.select(builder.fcmp_ordered(condition, arguments[0], limit), limit, other)
+
+        def polynomial(coefficients: tuple) -> Any:  # of x squared
+            total = _everywhere(coefficients[-1])
+            for coefficient in coefficients[-2::-1]:
+                total = builder.fadd(builder.fmul(square, total), _everywhere(coefficient))
+            return total
+
+        x = chosen("<", -_TANH_LIMIT, chosen(">", _TANH_LIMIT, arguments[0]))
+        square = builder.fmul(x, x)
+        above = builder.fmul(x, polynomial(arithmetic.TANH_ABOVE))
+        ratio = builder.fdiv(above, polynomial(arithmetic.TANH_BELOW))
+        small = builder.and_(
+            builder.fcmp_ordered("<", arguments[0], _everywhere(_TANH_SMALL)),
+            builder.fcmp_ordered(">", arguments[0], _everywhere(-_TANH_SMALL)),
+        )
+        return builder.select(small, arguments[0], ratio)
+
+    return _lanes(_lanes), generate
+
+
+def _everywhere(value: float) -> Any:
+    return ir.Constant(_VECTOR, [float(value)] * LANES)
+
+
 # ---------------------------------------------------------------------- the kernel
 
 
@@ -157,7 +202,16 @@ def _kept(signature: str) -> Callable[[Callable], Any]:
 
 
 @_inlined
-def _rows_4(buffer, source, target, packed, first, fan_in, fan_out, stride):  # type: ignore[no-untyped-def]
+def _keep(buffer, place, values, then):  # type: ignore[no-untyped-def]
+    if then == _TANH:
+        values = _tanh_lanes(values)
+    elif then == _RELU:
+        values = _relu(values)
+    _store(buffer, place, values)
+
+
+@_inlined
+def _rows_4(buffer, source, target, packed, first, fan_in, fan_out, stride, then):  # type: ignore[no-untyped-def]
     """A layer for four rows that start at `source` in `buffer`, to `target` there, a strip at a time."""
     s1, s2, s3 = source + stride, source + 2 * stride, source + 3 * stride
     place = first + (fan_out + STRIP - 1) // STRIP * STRIP  # of the weights; the biases are at `first`
@@ -174,18 +228,18 @@ def _rows_4(buffer, source, target, packed, first, fan_in, fan_out, stride):  # 
             place += STRIP
         near = target + column
         far = near + LANES
-        _store(buffer, near, a0)
-        _store(buffer, far, b0)
-        _store(buffer, near + stride, a1)
-        _store(buffer, far + stride, b1)
-        _store(buffer, near + 2 * stride, a2)
-        _store(buffer, far + 2 * stride, b2)
-        _store(buffer, near + 3 * stride, a3)
-        _store(buffer, far + 3 * stride, b3)
+        _keep(buffer, near, a0, then)
+        _keep(buffer, far, b0, then)
+        _keep(buffer, near + stride, a1, then)
+        _keep(buffer, far + stride, b1, then)
+        _keep(buffer, near + 2 * stride, a2, then)
+        _keep(buffer, far + 2 * stride, b2, then)
+        _keep(buffer, near + 3 * stride, a3, then)
+        _keep(buffer, far + 3 * stride, b3, then)
 
 
 @_inlined
-def _row(buffer, source, target, packed, first, fan_in, fan_out, stride):  # type: ignore[no-untyped-def]
+def _row(buffer, source, target, packed, first, fan_in, fan_out, stride, then):  # type: ignore[no-untyped-def]
     """A layer for one row, two strips at a time; the last one twice where their number is odd."""
     weights = first + (fan_out + STRIP - 1) // STRIP * STRIP
     last = (fan_out - 1) // STRIP * STRIP
@@ -202,10 +256,10 @@ def _row(buffer, source, target, packed, first, fan_in, fan_out, stride):  # typ
             d = _add_product(d, x, _load(packed, far + LANES))
             near += STRIP
             far += STRIP
-        _store(buffer, target + column, a)
-        _store(buffer, target + column + LANES, b)
-        _store(buffer, target + other, c)
-        _store(buffer, target + other + LANES, d)
+        _keep(buffer, target + column, a, then)
+        _keep(buffer, target + column + LANES, b, then)
+        _keep(buffer, target + other, c, then)
+        _keep(buffer, target + other + LANES, d, then)
 
 
 @_inlined
@@ -227,9 +281,9 @@ def _exp(value):  # type: ignore[no-untyped-def]
     x = float(value)
     power = math.floor(x * _LOG2_E + 0.5)
     rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
-    series = 1.0
-    for step in range(_EXP_STEPS, 0, -1):
-        series = series * rest / step + 1.0
+    series = 0.0
+    for place in range(len(_EXP_SERIES) - 1, -1, -1):  # 0 times anything plus the last coefficient is that
+        series = series * rest + _EXP_SERIES[place]
     return np.float32(math.ldexp(series, power))
 
 
@@ -238,7 +292,7 @@ def _exp(value):  # type: ignore[no-untyped-def]
     "float32[:,::1], int64[::1], boolean[::1], float32[::1], float32[::1], float32[:,:,::1])"
 )
 def _act_all(  # type: ignore[no-untyped-def]
-    observations, noise, temperature, mean, std, packed, log_std, sizes, flags, bounds, buffer, actions
+    observations, noise, temperature, mean, std, packed, sigmas, sizes, flags, bounds, buffer, actions
 ):
     """Fills `actions` [P, B, act_dim]; `noise` is empty for mean actions, `buffer` [2 * ROWS * stride] is scratch."""
     members, batch, obs_dim = observations.shape
@@ -256,24 +310,22 @@ def _act_all(  # type: ignore[no-untyped-def]
             first = member * (len(packed) // members)
             for layer in range(layers):
                 fan_in, fan_out = sizes[layer], sizes[layer + 1]
+                then = _PLAIN if layer == layers - 1 else (_TANH if with_tanh else _RELU)
                 for row in range(0, count, 4):  # rows from `count` on hold anything, and their results go nowhere
                     here, there = source + row * stride, target + row * stride
                     if row == count - 1:
-                        _row(buffer, here, there, packed, first, fan_in, fan_out, stride)
+                        _row(buffer, here, there, packed, first, fan_in, fan_out, stride, then)
                     else:
-                        _rows_4(buffer, here, there, packed, first, fan_in, fan_out, stride)
-                if layer < layers - 1:
-                    for row in range(count):
-                        for index in range(target + row * stride, target + row * stride + fan_out):
-                            x = buffer[index]
-                            buffer[index] = _tanh(x) if with_tanh else (_ZERO if x < _ZERO else x)
+                        _rows_4(buffer, here, there, packed, first, fan_in, fan_out, stride, then)
                 source, target = target, source
                 first += (fan_out + STRIP - 1) // STRIP * STRIP * (fan_in + 1)
             for row in range(count):
                 for k in range(act_dim):
                     x = buffer[source + row * stride + k]
                     if len(noise):
-                        known = buffer[source + row * stride + act_dim + k] if second_head else log_std[member, k]
-                        sigma = _exp(_clip(known, bounds[0], bounds[1]))
+                        sigma = sigmas[member, k]
+                        if second_head:
+                            log_std = buffer[source + row * stride + act_dim + k]
+                            sigma = _exp(_clip(log_std, bounds[0], bounds[1]))
                         x = x + (temperature * sigma) * noise[member, start + row, k]
                     actions[member, start + row, k] = _tanh(x) if squash else _clip(x, -_ONE, _ONE)
