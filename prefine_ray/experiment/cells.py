@@ -12,7 +12,7 @@ from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
 from prefine_ray.experiment.config import SweepConfig
 
-RESULT_VERSION = 2  # raise when a change of the code changes results
+RESULT_VERSION = 3  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
 CLONING_METHODS = ("bc_all", "bc_safe")  # they know no preferences
 FINE_TUNING_METHODS = ("prefine", "sft")  # they start from the base policy

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from prefine_ray.core.provenance import cpu, glibc
 from prefine_ray.core.seeding import derive, numpy_generator
 from prefine_ray.data.counterfactuals import CounterfactualSource, Mode
 from prefine_ray.data.episodes import EpisodeSummary
@@ -208,6 +209,8 @@ def trial_rows(job: FineTuneJob, curves: pd.DataFrame, policies: GaussianPolicy,
             "error": "" if finite else "diverged: the policy holds NaN or infinity",
             "steps": job.settings.steps,
             "wall_s": wall_s / len(job.pack.cells),
+            "cpu": cpu(),
+            "glibc": glibc(),
             **last.loc[cell.name].drop(labels=[*(k for k in cell.identity if k != "cell"), "step"]).to_dict(),
         }
         rows.append(row)

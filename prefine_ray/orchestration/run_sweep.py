@@ -15,6 +15,7 @@ import pandas as pd
 from ray import tune
 from ray.exceptions import RayError
 
+from prefine_ray.core.provenance import cpu, glibc
 from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import FineTuneJob, check_inputs, policy_header, trial_rows
@@ -117,7 +118,8 @@ def run_base_cells(context: SweepContext) -> None:
             continue
         base = load_policy(context.inputs[task].base_path)
         episodes = evaluate_cells(context, missing, [base] * len(missing), "base")
-        trials = pd.DataFrame([{**cell.identity, "status": "finished", "error": ""} for cell in missing])
+        made = {"status": "finished", "error": "", "cpu": cpu(), "glibc": glibc()}
+        trials = pd.DataFrame([{**cell.identity, **made} for cell in missing])
         context.results.write_part(make_packs(missing, set())[0].name, {"episodes": episodes, "trials": trials})
 
 

@@ -41,7 +41,7 @@ def _make_act() -> Callable[[Parameters], Act]:
     try:
         import numba
 
-        if numba.config.DISABLE_JIT:
+        if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             raise ImportError("NUMBA_DISABLE_JIT is set")
         from prefine_ray.policies.kernel import CompiledPolicies
     except ImportError as error:

@@ -6,6 +6,7 @@ the weights of 16 outputs, which are a vector value here (`_load`, `_store`, `_a
 register, two of AVX2 or four of SSE.
 """
 
+# mypy: disable-error-code="call-arg, var-annotated, no-untyped-def, type-arg, arg-type"
 from __future__ import annotations
 
 import math
@@ -131,9 +132,7 @@ def _add_product(_: Any, total: Any, factor: Any, values: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         sums, scalar, vector = arguments
-        factors = builder.shuffle_vector(
-            builder.insert_element(_UNDEFINED, scalar, _FIRST), _UNDEFINED, _ALL_FIRST
-        )
+        factors = builder.shuffle_vector(builder.insert_element(_UNDEFINED, scalar, _FIRST), _UNDEFINED, _ALL_FIRST)
         return builder.fadd(sums, builder.fmul(factors, vector))
 
     return _lanes(_lanes, types.float32, _lanes), generate
@@ -202,7 +201,7 @@ def _kept(signature: str) -> Callable[[Callable], Any]:
 
 
 @_inlined
-def _keep(buffer, place, values, then):  # type: ignore[no-untyped-def]
+def _keep(buffer, place, values, then):
     if then == _TANH:
         values = _tanh_lanes(values)
     elif then == _RELU:
@@ -211,7 +210,7 @@ def _keep(buffer, place, values, then):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def _rows_4(buffer, source, target, packed, first, fan_in, fan_out, stride, then):  # type: ignore[no-untyped-def]
+def _rows_4(buffer, source, target, packed, first, fan_in, fan_out, stride, then):
     """A layer for four rows that start at `source` in `buffer`, to `target` there, a strip at a time."""
     s1, s2, s3 = source + stride, source + 2 * stride, source + 3 * stride
     place = first + (fan_out + STRIP - 1) // STRIP * STRIP  # of the weights; the biases are at `first`
@@ -239,7 +238,7 @@ def _rows_4(buffer, source, target, packed, first, fan_in, fan_out, stride, then
 
 
 @_inlined
-def _row(buffer, source, target, packed, first, fan_in, fan_out, stride, then):  # type: ignore[no-untyped-def]
+def _row(buffer, source, target, packed, first, fan_in, fan_out, stride, then):
     """A layer for one row, two strips at a time; the last one twice where their number is odd."""
     weights = first + (fan_out + STRIP - 1) // STRIP * STRIP
     last = (fan_out - 1) // STRIP * STRIP
@@ -263,12 +262,12 @@ def _row(buffer, source, target, packed, first, fan_in, fan_out, stride, then): 
 
 
 @_inlined
-def _clip(x, low, high):  # type: ignore[no-untyped-def]
+def _clip(x, low, high):
     return low if x < low else (high if x > high else x)
 
 
 @_inlined
-def _tanh(value):  # type: ignore[no-untyped-def]
+def _tanh(value):
     x = _clip(value, -_TANH_LIMIT, _TANH_LIMIT)
     s = x * x
     above = s * (s * (s * (s * (s * (s * _A13 + _A11) + _A9) + _A7) + _A5) + _A3) + _A1
@@ -277,7 +276,7 @@ def _tanh(value):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def _exp(value):  # type: ignore[no-untyped-def]
+def _exp(value):
     x = float(value)
     power = math.floor(x * _LOG2_E + 0.5)
     rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
@@ -291,9 +290,7 @@ def _exp(value):  # type: ignore[no-untyped-def]
     "void(float32[:,:,::1], float32[:,:,::1], float32, float32[:,::1], float32[:,::1], float32[::1], "
     "float32[:,::1], int64[::1], boolean[::1], float32[::1], float32[::1], float32[:,:,::1])"
 )
-def _act_all(  # type: ignore[no-untyped-def]
-    observations, noise, temperature, mean, std, packed, sigmas, sizes, flags, bounds, buffer, actions
-):
+def _act_all(observations, noise, temperature, mean, std, packed, sigmas, sizes, flags, bounds, buffer, actions):
     """Fills `actions` [P, B, act_dim]; `noise` is empty for mean actions, `buffer` [2 * ROWS * stride] is scratch."""
     members, batch, obs_dim = observations.shape
     act_dim, layers = actions.shape[2], len(sizes) - 1
