@@ -184,7 +184,7 @@ def _everywhere(value: float) -> Any:
 # ---------------------------------------------------------------------- the kernel
 
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy"}
 _inlined = njit(**_OPTIONS)  # compiled with what calls it
 
 
