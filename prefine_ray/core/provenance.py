@@ -13,6 +13,7 @@ PACKAGES = (  # what determines results, or names them
     "ray",
     "torch",
     "numpy",
+    "numba",
     "pandas",
     "gymnasium",
     "mujoco",
@@ -73,5 +74,27 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
+def cpu() -> str:
+    """Model of this machine's CPU and its widest vectors, by which libraries choose kernels, e.g. "..., AVX-512"."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    known = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    flags = known.get("flags", "").split()
+    width = next((shown for flag, shown in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "no AVX2")
+    return f"{known.get('model name') or platform.processor() or platform.machine()}, {width}"
+
+
+def glibc() -> str:
+    """Version of the C library, from which the physics engines take sin and exp, e.g. "glibc 2.36"."""
+    return " ".join(platform.libc_ver()).strip() or "unknown"
+
+
 def _machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def made_with(suite: str) -> dict[str, str]:
+    """The columns of a row that say what its bits depend on beside the code: physics, CPU and C library."""
+    return {"physics": physics(suite), "cpu": cpu(), "glibc": glibc()}

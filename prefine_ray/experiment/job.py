@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from prefine_ray.core.provenance import physics
+from prefine_ray.core.provenance import made_with
 from prefine_ray.core.seeding import derive, numpy_generator
 from prefine_ray.data.counterfactuals import CounterfactualSource, Mode
 from prefine_ray.data.episodes import EpisodeSummary
@@ -189,7 +189,7 @@ def trial_rows(job: TrainingJob, curves: pd.DataFrame, policies: GaussianPolicy,
             "error": "" if finite else "diverged: the policy holds NaN or infinity",
             "steps": job.pack.settings.steps,
             "wall_s": wall_s / len(job.pack.cells),
-            "physics": physics(get_task(cell.task).suite),
+            **made_with(get_task(cell.task).suite),
             **last.loc[cell.name].drop(labels=[*(k for k in cell.identity if k != "cell"), "step"]).to_dict(),
         }
         rows.append(row)

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import prefine_ray
 from prefine_ray.core.files import write_text
-from prefine_ray.core.provenance import package_versions
+from prefine_ray.core.provenance import cpu, glibc, package_versions
 from prefine_ray.orchestration.cluster import ClusterError
 from prefine_ray.simulators.check import simulator_problems
 from prefine_ray.tracking.server import server_problem
@@ -53,6 +53,30 @@ def check_nodes(folders: Sequence[Path], tracking_uri: str) -> None:
                 if not found[node["NodeID"]] and not _answer(folder, token, node["NodeID"]).exists():
                     found[node["NodeID"]] = [_not_shared(folder, "what it writes there is not seen here")]
     _raise(nodes, found)
+    if warning := mixed_machines(_ask(nodes, {"machine": True})):
+        print(warning, flush=True)
+
+
+def mixed_machines(answers: Mapping[str, Sequence[str]]) -> str:
+    """A warning where nodes differ in what bits depend on; "" where they do not.
+
+    Args:
+        answers: CPU and C library of each node, by its id.
+    """
+    cpus, libraries = ({answer[part] for answer in answers.values() if len(answer) == 2} for part in (0, 1))
+    warnings = []
+    if len(cpus) > 1:
+        warnings.append(
+            f"Warning: the nodes have different CPUs ({'; '.join(sorted(cpus))}). Data sets and the evaluation of a "
+            "policy file are the same bits on all of them; training is not: it agrees within noise only "
+            "(docs/reproducibility.md)."
+        )
+    if len(libraries) > 1:
+        warnings.append(
+            f"Warning: the nodes have different C libraries ({'; '.join(sorted(libraries))}), from which the physics "
+            "takes sin and exp: data sets and evaluations can differ between them (docs/reproducibility.md)."
+        )
+    return "\n".join(warnings)
 
 
 def check_files(paths: Sequence[Path]) -> None:
@@ -70,7 +94,9 @@ def check_files(paths: Sequence[Path]) -> None:
 
 
 def inspect_node(request: Request) -> list[str]:
-    """Runs on the node: what is wrong with it for this request, with remedies."""
+    """Runs on the node: what is wrong with it for this request, with remedies; or its CPU and C library if asked."""
+    if "machine" in request:
+        return [cpu(), glibc()]
     problems = [*_code_problems(request), *_file_problems(request.get("files", {}))]
     if "tokens" in request and not problems:
         problems += simulator_problems()

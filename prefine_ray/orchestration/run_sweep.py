@@ -12,7 +12,7 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune import Callback
 
-from prefine_ray.core.provenance import physics
+from prefine_ray.core.provenance import made_with
 from prefine_ray.experiment.cells import Cell, Pack, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import TrainingJob, policy_header, trial_rows
@@ -75,7 +75,7 @@ def run_base_cells(context: SweepContext, cells: Sequence[Cell]) -> None:
     for pack in make_packs(cells, context.results.finished_cells()):
         base = load_policy(context.inputs[pack.task].base_path)
         episodes = evaluate_cells(context, pack.cells, [base] * len(pack.cells), "base")
-        ended = {"status": "finished", "error": "", "physics": physics(get_task(pack.task).suite)}
+        ended = {"status": "finished", "error": "", **made_with(get_task(pack.task).suite)}
         trials = pd.DataFrame([{**cell.identity, **ended} for cell in pack.cells])
         context.results.write_part(pack.name, {"episodes": episodes, "trials": trials})
 

@@ -6,34 +6,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Activation = Literal["relu", "tanh"]
+from prefine_ray.policies.architecture import Architecture
+from prefine_ray.policies.forward import PolicyForward
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # in place
 _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is finite
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The sizes and the kind of a Gaussian policy."""
-
-    obs_dim: int
-    act_dim: int
-    hidden: tuple[int, ...] = (256, 256)
-    activation: Activation = "relu"
-    state_dependent_std: bool = False  # a second head gives log sigma; else one parameter per action
-    squash: bool = False  # True: tanh of the Gaussian sample; False: the sample clipped to [-1, 1]
-    log_std_bounds: tuple[float, float] = (-5.0, 2.0)
-
-    @property
-    def layer_sizes(self) -> tuple[int, ...]:
-        """Widths from input to output."""
-        return (self.obs_dim, *self.hidden, self.act_dim * (2 if self.state_dependent_std else 1))
 
 
 @dataclass(frozen=True)
@@ -71,6 +55,7 @@ class GaussianPolicy(nn.Module):
         self._layers = tuple(zip(self.weights, self.biases, strict=True))  # reading a ParameterList takes 5 us
         if not architecture.state_dependent_std:
             self.log_std = nn.Parameter(torch.full((population, 1, architecture.act_dim), -0.5))
+        self._latest: tuple[dict[str, NDArray[np.float32]], PolicyForward] | None = None  # see `_present`
         self.register_buffer("obs_mean", torch.zeros(population, 1, architecture.obs_dim))
         self.register_buffer("obs_std", torch.ones(population, 1, architecture.obs_dim))
 
@@ -124,14 +109,13 @@ class GaussianPolicy(nn.Module):
         """The action of a value of the underlying Gaussian: squashed or clipped to [-1, 1]."""
         return torch.tanh(gaussian) if self.architecture.squash else gaussian.clamp(-1.0, 1.0)
 
-    @torch.inference_mode()
     def act(
         self,
         observations: NDArray[np.float32],
         deterministic: bool = True,
         generator: torch.Generator | None = None,
     ) -> NDArray[np.float32]:
-        """Actions in [-1, 1] for a batch of observations.
+        """Actions in [-1, 1] for a batch of observations, mean actions with the same bits on every CPU.
 
         Args:
             observations: [N, obs_dim] for a population of one, or [P, N, obs_dim].
@@ -141,14 +125,32 @@ class GaussianPolicy(nn.Module):
         Returns:
             [N, act_dim] or [P, N, act_dim], float32.
         """
-        batch = torch.from_numpy(np.ascontiguousarray(observations, dtype=np.float32))
+        batch = np.ascontiguousarray(observations, dtype=np.float32)
         single = batch.ndim == 2
         if batch.ndim not in (2, 3) or batch.shape[-1] != self.architecture.obs_dim or (single and self.population > 1):
             expected = f"[N, {self.architecture.obs_dim}] (one policy) or [{self.population}, N, ...]"
             raise ValueError(f"observations have shape {tuple(batch.shape)}; expected {expected}")
-        mean, log_std = self(batch[None] if single else batch)
-        actions = self.to_action(mean) if deterministic else self.sample(mean, log_std, generator)
-        return (actions[0] if single else actions).numpy()
+        by_member = batch[None] if single else batch
+        noise = None
+        if not deterministic:
+            noise = torch.randn(*by_member.shape[:2], self.architecture.act_dim, generator=generator).numpy()
+        actions = self._present().act(by_member, noise)
+        return actions[0] if single else actions
+
+    def frozen(self) -> PolicyForward:
+        """The policies with their present weights, to act with the same bits on every CPU."""
+        return PolicyForward(self.architecture, self._arrays())
+
+    def _present(self) -> PolicyForward:
+        """`frozen`, laid out anew only where weights have changed."""
+        arrays = self._arrays()
+        if self._latest is None or not all(np.array_equal(self._latest[0][name], arrays[name]) for name in arrays):
+            self._latest = {name: value.copy() for name, value in arrays.items()}, self.frozen()
+        return self._latest[1]
+
+    def _arrays(self) -> dict[str, NDArray[np.float32]]:
+        tensors = (*self.named_parameters(), *self.named_buffers())
+        return {name: value.detach().cpu().numpy() for name, value in tensors}
 
     def select(self, indices: int | Sequence[int]) -> GaussianPolicy:
         """A copy that holds only these members."""

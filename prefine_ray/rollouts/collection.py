@@ -20,7 +20,7 @@ from prefine_ray.policies.zoo import ZOO
 from prefine_ray.rollouts.rollout import RolloutUnit
 from prefine_ray.tasks.spec import Task
 
-RECIPE_VERSION = 2  # raise when a change of the code changes the data
+RECIPE_VERSION = 3  # raise when a change of the code changes the data
 UNIT_EPISODES = 10  # episodes per actor call, stepped together
 TEMPERATURES = (1.0, 0.5, 0.0)  # of the action noise, in turn from unit to unit
 SPARE = 1.25  # episodes rolled out per episode kept, since some fall outside the envelope

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.policies.files import policy_from_bytes
+from prefine_ray.policies.forward import PolicyForward
 from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import get_task
@@ -53,10 +53,11 @@ def rollout(
             f"{stepper.num_envs} copies and {len(seeds)} seeds"
         )
     noise = None if noise_seed is None else _EpisodeNoise(noise_seed, stepper)
+    forward = policy.frozen()
     observations = stepper.reset(int(seed) for seed in seeds)
     record: list[tuple[NDArray, ...]] = []
     while stepper.active.any():
-        actions = _act(policy, observations, noise, temperature)
+        actions = _act(forward, observations, noise, temperature)
         step = stepper.step(actions)
         ended = step.terminated | step.truncated
         successors = step.next_observations
@@ -115,15 +116,12 @@ class _EpisodeNoise:
             self._time[copy] = 0
 
 
-@torch.inference_mode()
 def _act(
-    policy: GaussianPolicy, observations: NDArray[np.float32], noise: _EpisodeNoise | None, temperature: float
+    forward: PolicyForward, observations: NDArray[np.float32], noise: _EpisodeNoise | None, temperature: float
 ) -> NDArray[np.float32]:
-    by_member = torch.from_numpy(observations).view(policy.population, -1, observations.shape[-1])
-    mean, log_std = policy(by_member)
-    if noise is not None:
-        mean = mean + temperature * log_std.exp() * torch.from_numpy(noise.now()).view_as(mean)
-    return policy.to_action(mean).view(len(observations), -1).numpy()
+    by_member = observations.reshape(forward.population, -1, observations.shape[-1])
+    drawn = None if noise is None else noise.now().reshape(*by_member.shape[:2], -1)
+    return forward.act(by_member, drawn, temperature).reshape(len(observations), -1)
 
 
 def _by_episode(record: list[tuple[NDArray, ...]], seeds: NDArray[np.int64]) -> Trajectories:

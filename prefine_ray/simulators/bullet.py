@@ -102,11 +102,11 @@ class Circle(Rules):
         """2 to 4 m from the origin, heading along the circle."""
         random.uniform(-4.0, 4.0, 2)  # upstream draws once in vain
         place = random.uniform(-4.0, 4.0, 2)
-        while not 2.0 <= np.linalg.norm(place) <= 4.0:
+        while not 2.0 <= norm(place[None])[0] <= 4.0:
             place = random.uniform(-4.0, 4.0, 2)
         position = self._move(index, (*place, self.agent.model.height))
-        inwards = -np.array(position) / np.linalg.norm(position)
-        yaw = math.atan2(inwards[1], inwards[0]) + math.pi / 2 + self.agent.model.yaw
+        x, y, _ = -np.array(position) / norm(np.array([position]))
+        yaw = math.atan2(y, x) + np.pi / 2 + self.agent.model.yaw  # NumPy's differs between CPUs
         self._move(index, position, yaw)
 
     def rewards(self, actions: Floats, stepped: list[int]) -> Floats:

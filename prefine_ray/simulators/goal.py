@@ -8,6 +8,7 @@ per step without a change in between (positions, velocities, sensors) is compute
 from __future__ import annotations
 
 import copy
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -263,10 +264,13 @@ class _Lidar:
             objects: positions [N, objects, 2], sorted by kind.
         """
         offsets = objects - agent[:, None, :2]
-        ego = offsets @ rotation[:, :2, :2] - agent[:, 2, None, None] * rotation[:, None, 2, :2]
+        # No matrix product and no arctan2 of NumPy's: their last bits differ between CPUs.
+        across, along, down = offsets[..., 0, None], offsets[..., 1, None], agent[:, 2, None, None]
+        ego = across * rotation[:, None, 0, :2] + along * rotation[:, None, 1, :2] - down * rotation[:, None, 2, :2]
         x, y = ego[..., 0], ego[..., 1]
         near = np.maximum(0.0, _LIDAR_RANGE - np.hypot(x, y)) / _LIDAR_RANGE
-        angle = np.arctan2(y, x) % (2.0 * np.pi) / (2.0 * np.pi / _LIDAR_BINS)  # in bins
+        directions = np.fromiter(map(math.atan2, y.flat, x.flat), np.float64, y.size).reshape(y.shape)
+        angle = directions % (2.0 * np.pi) / (2.0 * np.pi / _LIDAR_BINS)  # in bins
         bins = angle.astype(np.intp)
         beyond = angle - bins
         # An object is seen in its bin and, the fainter the farther its direction is, in the two beside it.

@@ -185,9 +185,10 @@ def _add_disc(
 
 def place(world: GoalWorld, model: mujoco.MjModel, data: mujoco.MjData, layout: Layout) -> None:
     """Put the objects where the layout says, as if the model had been compiled so, and reset `data`."""
-    half = 0.5 * layout.rotations
+    half = (0.5 * layout.rotations).tolist()
     quaternions = np.zeros((len(half), 4))
-    quaternions[:, 0], quaternions[:, 3] = np.cos(half), np.sin(half)
+    quaternions[:, 0] = [math.cos(angle) for angle in half]  # NumPy's differ between CPUs
+    quaternions[:, 3] = [math.sin(angle) for angle in half]
     quaternions /= np.sqrt(np.square(quaternions).sum(axis=1, keepdims=True))  # the compiler does so
     model.body_pos[world.bodies, :2] = layout.positions
     model.body_quat[world.bodies] = quaternions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -53,13 +54,26 @@ def new_upstream(task: str) -> Any:
 
 
 @contextlib.contextmanager
+def plain_arithmetic() -> Iterator[None]:
+    """Gives upstream's resets a length and an arctan2 that are the same on every CPU; NumPy's are not.
+
+    They differ in the last bit, which turns the start of a car, and its wheels make much of that.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np.linalg, "norm", lambda vector: math.sqrt(sum(x * x for x in vector.tolist())))
+        patch.setattr(np, "arctan2", math.atan2)
+        yield
+
+
+@contextlib.contextmanager
 def upstream_env(task: str, seed: int) -> Iterator[tuple[Any, NDArray[np.float64]]]:
     """A fresh upstream environment and its first observation; the global random state is left as it was."""
     state = np.random.get_state()
     try:
         env = new_upstream(task)
         np.random.seed(seed)
-        observation, _ = env.reset(seed=seed)
+        with plain_arithmetic():
+            observation, _ = env.reset(seed=seed)
     finally:
         np.random.set_state(state)
     yield env, observation
