@@ -127,7 +127,8 @@ class GaussianPolicy(nn.Module):
         """
         batch = np.ascontiguousarray(observations, dtype=np.float32)
         single = batch.ndim == 2
-        if batch.ndim not in (2, 3) or batch.shape[-1] != self.architecture.obs_dim or (single and self.population > 1):
+        members = 1 if single else batch.shape[0]
+        if batch.ndim not in (2, 3) or batch.shape[-1] != self.architecture.obs_dim or members != self.population:
             expected = f"[N, {self.architecture.obs_dim}] (one policy) or [{self.population}, N, ...]"
             raise ValueError(f"observations have shape {tuple(batch.shape)}; expected {expected}")
         by_member = batch[None] if single else batch
