@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,6 +25,12 @@ _PACKAGES = (
 def provenance() -> dict[str, str]:
     """Commit (with a mark if files were changed), machine and versions of what determines the rows."""
     return {"commit": commit(), "machine": _machine(), **{name: _version(name) for name in _PACKAGES}}
+
+
+@cache
+def made_by() -> str:
+    """Commit and physics in one line, as rows carry it: results of two of them may differ."""
+    return f"{commit()}, mujoco {_version('mujoco')}, pybullet {_version('pybullet')}"
 
 
 def commit() -> str:
