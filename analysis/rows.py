@@ -5,7 +5,7 @@ A run is one seed of one cell: what the bootstrap of `prefine_ray.analysis.stati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.tables import read_table
 from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
+from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import is_catastrophe, is_violation, normalized_cost
 from prefine_ray.tasks.spec import TASKS, get_task
 
@@ -42,6 +44,7 @@ class Results:
     curves: pd.DataFrame  # training metrics over steps; empty where no folder has the file
     config: str  # the folders' config.yaml, one after the other
     conflicts: int  # episodes that stand twice with different numbers (the first folder's are kept)
+    gaps: tuple[str, ...] = ()  # what the folders lack of their grids, damaged files, mixed versions; one sentence each
 
 
 def load_results(folders: Path | Sequence[Path]) -> Results:
@@ -65,14 +68,33 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
         curves=_read_optional(paths, "curves.parquet"),
         config="\n".join(file.read_text() for path in paths if (file := path / "config.yaml").exists()),
         conflicts=len(distinct) - len(episodes),
+        gaps=tuple(sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))),
     )
+
+
+def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
+    """What is missing from one folder, or wrong with it; its rows are of the cells `evaluated`."""
+    results = ResultsDir(folder)
+    trials = _read_optional([folder], "trials.parquet")
+    failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
+    cells = set() if trials.empty else set(trials["cell"])
+    if lacking := cells - failed - evaluated:
+        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; run the sweep again."
+    grid = results.read_grid()
+    if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
+        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are not there yet; run the sweep again."
+    for damage in results.find_damages():
+        yield f"Damaged: {damage.problem}. The sweep, started again, makes it anew."
+    makers = sorted(set(trials["made_by"].dropna())) if "made_by" in trials else []
+    if len(makers) > 1:
+        yield f"{folder}: rows of different versions stand side by side: {'; '.join(makers)}."
 
 
 def _read_episodes(file: Path) -> pd.DataFrame:
     """The rows of one episodes.parquet, checked, with the column `split` added where it is absent."""
     if not file.exists():
         raise ResultsError(f"{file}: no such file; a results folder has one row per evaluation episode there")
-    rows = pd.read_parquet(file)
+    rows = read_table(file)
     missing = [column for column in EPISODE_COLUMNS if column not in rows]
     if missing:
         raise ResultsError(f"{file}: without the column(s) {', '.join(missing)}; it has {', '.join(rows.columns)}")
@@ -96,7 +118,7 @@ def _read_episodes(file: Path) -> pd.DataFrame:
 
 
 def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
-    frames = [pd.read_parquet(file) for folder in folders if (file := folder / name).exists()]
+    frames = [read_table(file) for folder in folders if (file := folder / name).exists()]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
     return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
 

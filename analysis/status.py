@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import TEST
 from prefine_ray.experiment.config import load_config
-from prefine_ray.results.folder import ResultsDir
+from prefine_ray.results.folder import Damage, ResultsDir
 from prefine_ray.results.heartbeat import SweepState, read_state
 from prefine_ray.rollouts.scores import normalized_cost
 from prefine_ray.tasks.spec import get_task
@@ -32,13 +34,17 @@ def status_text(root: Path) -> str:
     state, grid = read_state(root), results.read_grid()
     if grid.empty:
         return "\n".join([f"{config.name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
-    trials = results.read("trials", set(grid["cell"]))
+    damages = results.find_damages()
+    lost = {cell for damage in damages for cell in damage.cells}
+    grid_cells = set(grid["cell"]) - lost
+    trials = results.read("trials", grid_cells)
     counts = _counts(grid, trials, _running(root, state))
     sections = [
-        [f"{config.name} in {root}", driver_line(state), _pace(root, state, counts)],
+        [f"{config.name} in {root}", driver_line(state), _pace(root, state, counts, {damage.pack for damage in damages})],
         [_table(counts)],
         _running_lines(state),
-        _best_lines(results, grid),
+        _best_lines(results, grid_cells),
+        _damage_lines(damages),
         _error_lines(root, trials),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -78,23 +84,24 @@ def driver_line(state: SweepState | None) -> str:
     return f"{state.phase} {ago} ago, {where}{more}"
 
 
-def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame) -> str:
+def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame, damaged: set[str]) -> str:
     """Cells per hour of the latest run, and what is left at this pace."""
     total = counts.sum()
     ended = int(total["done"] + total["failed"])
     text = f"{ended} of {total['of']} cells ended, {total['failed']} of them failed"
     left = int(total["of"]) - ended
-    recent = 0 if state is None else _ended_since(root, state.started)
+    recent = 0 if state is None else _ended_since(root, state.started, damaged)
     if state is None or not recent:
         return text
     rate = recent / max(state.updated - state.started, 1.0)
     return f"{text}; {3600 * rate:.0f} cells/h" + (f", about {_duration(left / rate)} left" if left else "")
 
 
-def _ended_since(root: Path, started: float) -> int:
+def _ended_since(root: Path, started: float, damaged: set[str]) -> int:
     """Cells whose rows were written since `started` (Unix time)."""
-    paths = (root / "parts" / "trials").glob("[!.]*.parquet")
-    return sum(len(pd.read_parquet(path, columns=["cell"])) for path in paths if path.stat().st_mtime >= started)
+    results = ResultsDir(root)
+    recent = [name for name in results.packs() if results.part_path("trials", name).stat().st_mtime >= started]
+    return sum(len(results.read_part("trials", name)) for name in recent if name not in damaged)
 
 
 def _table(counts: pd.DataFrame) -> str:
@@ -109,9 +116,14 @@ def _running_lines(state: SweepState | None) -> list[str]:
     return lines
 
 
-def _best_lines(results: ResultsDir, grid: pd.DataFrame) -> list[str]:
+def _damage_lines(damages: Sequence[Damage]) -> list[str]:
+    lines = [f"damaged: {damage.problem}" for damage in damages]
+    return [*lines, "the same sweep command again runs their cells anew"] if lines else []
+
+
+def _best_lines(results: ResultsDir, cells: set[str]) -> list[str]:
     """Per task and threshold: the highest reward of those with a mean cost under it, else the lowest cost."""
-    episodes = results.read("episodes", set(grid["cell"]))
+    episodes = results.read("episodes", cells)
     if episodes.empty:
         return []
     rows = episodes[(episodes["stage"] == "finetuned") & (episodes["split"] == TEST)]
@@ -146,14 +158,9 @@ def _error_lines(root: Path, trials: pd.DataFrame) -> list[str]:
     lines = []
     groups = failed.groupby(["task", "method", "error", "log"], sort=False, dropna=False)
     for (task, method, error, log), rows in list(groups)[-_ERRORS:]:
-        lines.append(f"error: {task} {method}, {len(rows)} cells: {_last_line(error)}")
+        lines.append(f"error: {task} {method}, {len(rows)} cells: {last_line(str(error))}")
         lines += [f"       log: {root / str(log)}"] if log else []
     return [*lines, "`prefine sweep CONFIG --retry-failed` runs the failed cells again"]
-
-
-def _last_line(error: Any) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else "unknown error"
 
 
 def _duration(seconds: float) -> str:

@@ -19,6 +19,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import prefine_ray
+from prefine_ray.core.errors import last_line
 from prefine_ray.core.files import write_text
 from prefine_ray.orchestration.cluster import ClusterError
 
@@ -253,7 +254,7 @@ def _ask(nodes: Sequence[Mapping[str, Any]], request: Request) -> dict[str, list
             found[node_id] = ray.get(reference)
         except ray.exceptions.RayError as error:
             found[node_id] = [
-                f"cannot be checked: {str(error).strip().splitlines()[-1]}; look at it, or stop Ray there"
+                f"cannot be checked: {last_line(str(error))}; look at it, or stop Ray there"
             ]
     return found
 

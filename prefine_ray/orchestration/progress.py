@@ -12,6 +12,7 @@ from typing import Any
 from ray.tune import Callback
 from tqdm import tqdm
 
+from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import Cell, Pack
 from prefine_ray.results.folder import ResultsDir, full_message, is_full
 from prefine_ray.results.heartbeat import Heartbeat, RunningPack
@@ -71,6 +72,7 @@ class SweepProgress(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process or node of a pack was lost: it runs again, from its last checkpoint."""
+        forget_pickled_error(trial)
         pack: Pack = trial.config["pack"]
         text = latest_error(trial)
         if is_full(text):
@@ -82,6 +84,7 @@ class SweepProgress(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack was lost too often: record its cells as failed, with the reason."""
+        forget_pickled_error(trial)
         pack: Pack = trial.config["pack"]
         text = latest_error(trial)
         if is_full(text):
@@ -98,13 +101,13 @@ class SweepProgress(Callback):
         self._bar.write(line, file=sys.stderr)
 
 
+def forget_pickled_error(trial: Any) -> None:
+    """Keeps Tune from unpickling the trial's error from the results folder: the text beside it says the same."""
+    trial.run_metadata.pickled_error_filename = None
+
+
 def latest_error(trial: Any) -> str:
     """The traceback of a trial's latest failure; Tune appends each to one file."""
     file = Path(trial.error_file) if trial.error_file else None
     text = file.read_text() if file is not None and file.exists() else ""
     return text.rpartition("Failure # ")[2].strip() or "unknown error"
-
-
-def last_line(text: str) -> str:
-    """The last line of an error, which says what it was."""
-    return text.strip().splitlines()[-1]

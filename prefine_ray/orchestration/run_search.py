@@ -21,6 +21,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 from tqdm import tqdm
 
+from prefine_ray.core.errors import last_line
 from prefine_ray.core.seeding import derive
 from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.config import dump_config
@@ -42,8 +43,8 @@ from prefine_ray.orchestration.cluster import TRIAL_CPUS, plan_resources
 from prefine_ray.orchestration.failures import full_text, is_transient
 from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
-from prefine_ray.orchestration.progress import last_line, latest_error
-from prefine_ray.orchestration.run_sweep import TRIAL_FAILURES, RunOutcome, SweepContext, evaluate_cells
+from prefine_ray.orchestration.progress import forget_pickled_error, latest_error
+from prefine_ray.orchestration.run_sweep import TRIAL_FAILURES, RunOutcome, SweepContext, evaluate_cells, repair
 from prefine_ray.orchestration.training import TrainedPack, train_pack
 from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.results.folder import ResultsDir, full_message, is_full
@@ -71,6 +72,7 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     """
     results = ResultsDir(root)
     with results.lock(), Heartbeat(root) as heartbeat:
+        repair(results)
         context = _prepare(config, results, data_directory)
         tracker.start(dump_config(config))
         searcher = RoundSearch(config, partial(make_trial, config, inputs=context.inputs), results)
@@ -330,6 +332,7 @@ class SearchProgress(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process or node of a trial was lost: it runs again, from its last checkpoint."""
+        forget_pickled_error(trial)
         text = latest_error(trial)
         if is_full(text):
             return self._heartbeat.stop_sweep(full_message(self._results.root))
@@ -339,6 +342,7 @@ class SearchProgress(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was lost too often: record its cells as failed, with the reason."""
+        forget_pickled_error(trial)
         number, text = trial.config["number"], latest_error(trial)
         if is_full(text):
             return self._heartbeat.stop_sweep(full_message(self._results.root))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
     """
     results = ResultsDir(root)
     with results.lock(), Heartbeat(root) as heartbeat:
+        repair(results)
         results.write_config(dump_config(config))
         plan = plan_resources(config.resources, config.needs_counterfactual_actors)
         print(f"Resources: {plan}", flush=True)
@@ -91,6 +93,12 @@ def run_sweep(config: SweepConfig, root: Path, data_directory: Path, tracker: Tr
         check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
         context = SweepContext(config, inputs, results, plan, actors, str((root / "ray" / "train").resolve()))
         return _run_cells(context, tracker, heartbeat)
+
+
+def repair(results: ResultsDir) -> None:
+    """Names the damaged files of finished packs and lets their cells run again."""
+    for damage in results.repair():
+        print(f"damaged: {damage.problem}; its cells run again", file=sys.stderr, flush=True)
 
 
 def _run_cells(context: SweepContext, tracker: Tracker, heartbeat: Heartbeat) -> RunOutcome:
@@ -199,7 +207,8 @@ def _finish_pack(context: SweepContext, job: FineTuneJob, trained: TrainedPack, 
         policy.header = policy_header(job, cell)
         save_policy(policy, context.results.policy_path(cell.name), policy.header)
     episodes = evaluate_cells(context, cells, policies, "finetuned")
-    context.results.write_part(job.pack.name, {"curves": trained.curves, "episodes": episodes, "trials": trials})
+    rows = {"curves": trained.curves, "episodes": episodes, "trials": trials}
+    context.results.write_part(job.pack.name, rows, policies=[cell.name for cell in cells])
 
 
 def _run_packs(context: SweepContext, grid: Sequence[Cell], progress: SweepProgress) -> None:
