@@ -183,7 +183,7 @@ def evaluate(options: Options) -> None:
     from prefine_ray.simulators import VectorStepper
 
     task = get_task(options.task)
-    policy = load_policy_for(task, options.policy)
+    policy = load_policy_for(task, options.policy, options.force)
     seeds = evaluation_seeds(options.experiment_seed, task.name, options.seed, options.episodes)
     result = scores(run(policy, VectorStepper(task, options.episodes), seeds), task)
     print(json.dumps(result) if options.json else _score_lines(result))
@@ -207,7 +207,7 @@ def render(options: Options) -> None:
     from prefine_ray.rollouts.video import render_episode
 
     task = get_task(options.task)
-    policy = load_policy_for(task, options.policy)
+    policy = load_policy_for(task, options.policy, options.force)
     threshold = task.middle_threshold if options.threshold is None else options.threshold
     print(render_episode(policy, task, options.output, options.seed, threshold, options.steps))
 

@@ -200,8 +200,7 @@ def trial_rows(job: FineTuneJob, curves: pd.DataFrame, policies: GaussianPolicy,
     """One row per cell: how it ended, and its last training metrics."""
     last = curves.sort_values("step", kind="stable").groupby("cell").last()
     rows = []
-    for index, cell in enumerate(job.pack.cells):
-        finite = all(torch.isfinite(value[index]).all() for value in policies.state_dict().values())
+    for cell, finite in zip(job.pack.cells, policies.finite_members(), strict=True):
         row = {
             **cell.identity,
             "status": "finished" if finite else "failed",

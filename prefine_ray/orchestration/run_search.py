@@ -14,7 +14,6 @@ from typing import Any
 
 import optuna
 import pandas as pd
-import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from ray import tune
 from ray.tune.search import Searcher
@@ -195,9 +194,7 @@ class TuningWatch:
     def look(self, policies: GaussianPolicy, step: int) -> pd.DataFrame:
         """One row per tuning episode; a policy that diverged has one row of NaN."""
         cells = self.job.pack.cells
-        finite = [
-            bool(all(torch.isfinite(v[i]).all() for v in policies.state_dict().values())) for i in range(len(cells))
-        ]
+        finite = policies.finite_members()
         good = [index for index, is_finite in enumerate(finite) if is_finite]
         members = [policies.select(index) for index in good]
         for index, member in zip(good, members, strict=True):

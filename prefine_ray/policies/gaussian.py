@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Activation = Literal["relu", "tanh"]
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # in place
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # in place
 _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is finite
 
 
@@ -34,6 +34,15 @@ class Architecture:
     def layer_sizes(self) -> tuple[int, ...]:
         """Widths from input to output."""
         return (self.obs_dim, *self.hidden, self.act_dim * (2 if self.state_dependent_std else 1))
+
+    def shapes(self, population: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors of so many policies, by their names in `state_dict`."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (fan_in, fan_out) in enumerate(pairwise(self.layer_sizes)):
+            shapes |= {f"weights.{layer}": (population, fan_in, fan_out), f"biases.{layer}": (population, 1, fan_out)}
+        if not self.state_dependent_std:
+            shapes["log_std"] = (population, 1, self.act_dim)
+        return shapes | dict.fromkeys(("obs_mean", "obs_std"), (population, 1, self.obs_dim))
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class GaussianPolicy(nn.Module):
             observations: [P, B, obs_dim], or [1, B, obs_dim] for the same states in every member.
         """
         hidden = (observations - self.obs_mean).div_(self.obs_std).clamp_(-10.0, 10.0)
-        activate = _ACTIVATIONS[self.architecture.activation]
+        activate = ACTIVATIONS[self.architecture.activation]
         *inner, (last_weight, last_bias) = self._layers
         for weight, bias in inner:
             hidden = activate(torch.baddbmm(bias, hidden, weight))
@@ -149,6 +158,11 @@ class GaussianPolicy(nn.Module):
         mean, log_std = self(batch[None] if single else batch)
         actions = self.to_action(mean) if deterministic else self.sample(mean, log_std, generator)
         return (actions[0] if single else actions).numpy()
+
+    def finite_members(self) -> list[bool]:
+        """[P] whether each member's weights are all finite: false where training diverged."""
+        finite = [torch.isfinite(value).flatten(1).all(1) for value in self.state_dict().values()]
+        return torch.stack(finite).all(0).tolist()
 
     def select(self, indices: int | Sequence[int]) -> GaussianPolicy:
         """A copy that holds only these members."""

@@ -35,8 +35,7 @@ class CounterfactualGenerator:
     def generate(self, request: CounterfactualRequest) -> Counterfactuals:
         """The counterfactual trajectories of one member; one that has diverged is not let into a simulator."""
         policy = policy_from_bytes(request.policy, allow_diverged=True)
-        diverged = any(not torch.isfinite(value).all() for value in policy.state_dict().values())
-        if self._mode == "state_matched" or diverged:
+        if self._mode == "state_matched" or not all(policy.finite_members()):
             return state_matched(policy, self._trajectories, request)
         if self._stepper is None or self._stepper.num_envs != len(request.episodes):
             self.close()
