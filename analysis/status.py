@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import TEST
 from prefine_ray.experiment.config import load_config
 from prefine_ray.results.folder import Damage, ResultsDir
-from prefine_ray.results.heartbeat import SweepState, read_state
+from prefine_ray.results.heartbeat import UNREADABLE, SweepState, read_state
 from prefine_ray.rollouts.scores import normalized_cost
 from prefine_ray.tasks.spec import get_task
 
@@ -40,7 +39,11 @@ def status_text(root: Path) -> str:
     trials = results.read("trials", grid_cells)
     counts = _counts(grid, trials, _running(root, state))
     sections = [
-        [f"{config.name} in {root}", driver_line(state), _pace(root, state, counts, {damage.pack for damage in damages})],
+        [
+            f"{config.name} in {root}",
+            driver_line(state),
+            _pace(root, state, counts, {damage.pack for damage in damages}),
+        ],
         [_table(counts)],
         _running_lines(state),
         _best_lines(results, grid_cells),
@@ -74,6 +77,8 @@ def driver_line(state: SweepState | None) -> str:
     """Where the driver is and what it does."""
     if state is None:
         return "no run has begun"
+    if state.phase == UNREADABLE:
+        return f"damaged: {state.problem}; the next run of the sweep writes it again"
     where = f"process {state.pid} on {state.host}"
     if state.alive:
         return f"{state.phase} for {_duration(time.time() - state.started)}, {where}"
@@ -91,7 +96,7 @@ def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame, damaged: s
     text = f"{ended} of {total['of']} cells ended, {total['failed']} of them failed"
     left = int(total["of"]) - ended
     recent = 0 if state is None else _ended_since(root, state.started, damaged)
-    if state is None or not recent:
+    if state is None or state.phase == UNREADABLE or not recent:
         return text
     rate = recent / max(state.updated - state.started, 1.0)
     return f"{text}; {3600 * rate:.0f} cells/h" + (f", about {_duration(left / rate)} left" if left else "")

@@ -138,7 +138,9 @@ def _frame(path: str | Path, file: pq.ParquetFile, columns: Sequence[str] | None
 def _check_content(path: str | Path, content: bytes) -> None:
     """The checksum, and that the footer declares no extension type; both before Arrow sees the file."""
     if len(content) < 12 or content[:4] != b"PAR1" or content[-4:] != b"PAR1":
-        raise DamagedFileError(f"{path}: {'empty' if not content else 'not a whole parquet file; it was cut or altered'}")
+        raise DamagedFileError(
+            f"{path}: {'empty' if not content else 'not a whole parquet file; it was cut or altered'}"
+        )
     said, computed = _digest_in(content)
     footer = content[-8 - int.from_bytes(content[-8:-4], "little") : -8]
     if not said and b"ARROW:schema" in footer:  # which this version leaves out

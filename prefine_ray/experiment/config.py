@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.settings import Positive, Section, Share
 from prefine_ray.methods.bc import BCConfig
@@ -229,9 +230,9 @@ def parse_config_as(
         ConfigError: not YAML, an unknown key, or a value of the wrong kind.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+        content = parse_yaml(text)
+    except YAMLContentError as error:
+        raise ConfigError(f"{source}: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
     if odd := [key for key in content if not isinstance(key, str)]:
@@ -270,9 +271,9 @@ def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
         if not (key and equals):
             raise ConfigError(f"--set {pair}: KEY=VALUE is needed, e.g. finetune.steps=500")
         try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {pair}: the value is not valid YAML: {error}") from error
+            overrides[key] = parse_yaml(value)
+        except YAMLContentError as error:
+            raise ConfigError(f"--set {pair}: the value is not usable: {error}") from error
     return overrides
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import re
 import socket
 import urllib.request
 import uuid
@@ -21,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import prefine_ray
 from prefine_ray.core.errors import last_line
 from prefine_ray.core.files import write_text
+from prefine_ray.core.masking import mask
 from prefine_ray.orchestration.cluster import ClusterError
 
 PACKAGES = (
@@ -178,18 +178,21 @@ def _file_problems(files: Mapping[str, int]) -> Iterator[str]:
 def _server_problems(uri: str) -> Iterator[str]:
     parts = urlsplit(uri)
     remedy = "start it on an address that every node reaches, and set MLFLOW_TRACKING_URI to that"
-    shown = re.sub(r"//[^/@]*@", "//", uri)
+    shown = mask(uri)
     try:
         if parts.scheme in ("http", "https"):
             bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-            with urllib.request.urlopen(f"{bare.geturl().rstrip('/')}/health", timeout=_SERVER_TIMEOUT_S):
+            health = bare._replace(path=f"{bare.path.rstrip('/')}/health", fragment="").geturl()
+            with urllib.request.urlopen(health, timeout=_SERVER_TIMEOUT_S):
                 pass
         elif parts.hostname:
             socket.create_connection((parts.hostname, parts.port or 5432), _SERVER_TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return  # it answers; a proxy before it may want a login
     except OSError as error:
-        yield f"does not reach MLflow at {shown} ({getattr(error, 'reason', error)}); {remedy}"
+        yield f"does not reach MLflow at {shown} ({mask(str(getattr(error, 'reason', error)), uri)}); {remedy}"
+    except ValueError as error:  # no address at all
+        yield f"cannot use MLFLOW_TRACKING_URI {shown} ({mask(str(error), uri)}); {remedy}"
 
 
 # ---------------------------------------------------------------------- on the driver
@@ -253,9 +256,7 @@ def _ask(nodes: Sequence[Mapping[str, Any]], request: Request) -> dict[str, list
         try:
             found[node_id] = ray.get(reference)
         except ray.exceptions.RayError as error:
-            found[node_id] = [
-                f"cannot be checked: {last_line(str(error))}; look at it, or stop Ray there"
-            ]
+            found[node_id] = [f"cannot be checked: {last_line(str(error))}; look at it, or stop Ray there"]
     return found
 
 

@@ -35,7 +35,12 @@ from prefine_ray.orchestration.failures import PackError, full_text, is_transien
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 
-_STATE, _CURVES, _POLICIES, _WATCHED = "state.safetensors", "curves.parquet", "population.safetensors", "watched.parquet"
+_STATE, _CURVES, _POLICIES, _WATCHED = (
+    "state.safetensors",
+    "curves.parquet",
+    "population.safetensors",
+    "watched.parquet",
+)
 _ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
 _SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of a fit's checkpoints
 _log = logging.getLogger(__name__)

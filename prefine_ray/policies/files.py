@@ -126,7 +126,9 @@ def _read_header(metadata: dict[str, str], name: str | Path) -> dict[str, Any]:
         raise PolicyFileError(f"{name}: policy format {version}, this version reads {_FORMATS[-1]} and older ones")
     for key, kind in (("task", str), ("made_by", dict), ("scores", dict)):
         if not isinstance(header.get(key), kind):
-            raise PolicyFileError(f"{name}: its header and its tensors do not fit together ({key} is no {kind.__name__})")
+            raise PolicyFileError(
+                f"{name}: its header and its tensors do not fit together ({key} is no {kind.__name__})"
+            )
     return header
 
 

@@ -284,7 +284,7 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path):
         read_summary(tmp_path / "x.hdf5")
     with pytest.raises(TrajectoryFileError, match=r"y\.hdf5: there is no such file"):
         read_attrs(tmp_path / "y.hdf5")
-    with pytest.raises(TrajectoryFileError, match="not a whole HDF5 file"):
+    with pytest.raises(TrajectoryFileError, match="is a folder; a DSRL HDF5 file is needed"):
         read_dsrl(tmp_path)
 
 
