@@ -7,7 +7,9 @@ from urllib.parse import quote, unquote
 
 _HIDDEN = "***"
 _USER = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^\s'\"<>]*@)")  # greedy: a password may hold / and @
-_QUERY = re.compile(r"(?P<name>[?&;]\s*[\w.-]*(?:token|password|passwd|pwd|secret|key|auth|sig)[\w.-]*=)[^&;\s'\"#]+", re.I)
+_QUERY = re.compile(
+    r"(?P<name>[?&;]\s*[\w.-]*(?:token|password|passwd|pwd|secret|key|auth|sig)[\w.-]*=)[^&;\s'\"#]+", re.I
+)
 _HEADER = re.compile(r"(?P<name>\b(?:Bearer|Basic)\s+)[A-Za-z0-9._~+/=-]{6,}")
 _SHORTEST = 4  # characters of a secret that is looked for by itself
 

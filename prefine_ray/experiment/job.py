@@ -30,7 +30,7 @@ from prefine_ray.methods.selection import Choice, keep_preferred
 from prefine_ray.methods.trac import TraC
 from prefine_ray.policies.files import load_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
-from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator, LocalSource
+from prefine_ray.rollouts.counterfactuals import NO_RESET_SEEDS, CounterfactualGenerator, LocalSource, NoResetSeedsError
 from prefine_ray.tasks.spec import get_task
 
 
@@ -85,6 +85,7 @@ def check_inputs(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> None:
     Raises:
         NotEnoughTrajectoriesError: cells have too few; the message names every such task and threshold, and a remedy.
         LabelFileError: a file of labels cannot be used.
+        NoResetSeedsError: closed-loop counterfactuals of data without reset seeds.
     """
     cells: dict[str, list[Cell]] = {}
     for cell in make_cells(config, inputs):
@@ -93,6 +94,9 @@ def check_inputs(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> None:
     problems: dict[str, str] = {}
     for task, of_task in cells.items():
         summary = read_summary(inputs[task].data_path, task)
+        closed_loop = config.for_task(task).finetune.counterfactuals == "closed_loop"
+        if closed_loop and summary.seeds is None and any(cell.method in FINE_TUNING_METHODS for cell in of_task):
+            raise NoResetSeedsError(f"{inputs[task].data_path}: {NO_RESET_SEEDS}")
         for cell in of_task:
             if problem := _problem(config.for_task(task), cell, summary):
                 problems.setdefault(f"{task}, {problem}", task)

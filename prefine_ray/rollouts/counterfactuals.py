@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 
+from prefine_ray.core.errors import PrefineError
 from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals, Mode
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.policies.files import policy_from_bytes
@@ -19,16 +20,22 @@ from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.rollouts.rollout import rollout
 from prefine_ray.simulators import VectorStepper
 
+NO_RESET_SEEDS = (
+    "closed-loop counterfactuals need the reset seed of each episode, and this data set has none; "
+    "use `counterfactuals: learner` or `actors` (state-matched)"
+)
+
+
+class NoResetSeedsError(PrefineError, ValueError):
+    """Closed-loop counterfactuals were asked for of data without reset seeds."""
+
 
 class CounterfactualGenerator:
     """Answers requests about one set of trajectories; keeps the simulators of closed-loop requests."""
 
     def __init__(self, task: str, trajectories: Trajectories, mode: Mode):
         if mode == "closed_loop" and trajectories.seeds is None:
-            raise ValueError(
-                "closed-loop counterfactuals need the reset seed of each episode, and this data set has none; "
-                "use `counterfactuals: learner` or `actors` (state-matched)"
-            )
+            raise NoResetSeedsError(NO_RESET_SEEDS)
         self._task, self._trajectories, self._mode = task, trajectories, mode
         self._stepper: VectorStepper | None = None
 

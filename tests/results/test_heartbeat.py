@@ -1,5 +1,5 @@
-import json
 import contextlib
+import json
 import subprocess
 import time
 from pathlib import Path

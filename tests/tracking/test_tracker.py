@@ -20,9 +20,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from prefine_ray.core.masking import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
-from prefine_ray.core.masking import mask
 from prefine_ray.tracking.tracker import EXPERIMENT, ServeError, Tracker, serve, tracking_uri
 from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
