@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 
-.PHONY: sweep test test-faults lint check-python clean
+.PHONY: sweep test test-faults fuzz lint check-python clean
 
 sweep: $(VENV)/.installed
 	$(BIN)/prefine sweep $(CONFIG)
@@ -48,3 +48,6 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) results data
+
+fuzz: $(VENV)/.installed-dev
+	PREFINE_FUZZ_CASES=5000 $(BIN)/python -m pytest -q --timeout 3600 tests/fuzz

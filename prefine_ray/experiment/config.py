@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.settings import Positive, Section, Share
+from prefine_ray.core.settings import Positive, Section, Share, odd_numbers
 from prefine_ray.methods.bc import BCConfig
 from prefine_ray.methods.cpl import CPLConfig
 from prefine_ray.methods.prefine.settings import FineTuneConfig, PreferredChoice, _of_kind
@@ -23,6 +23,7 @@ Method = Literal["prefine", "sft", "bc_all", "bc_safe", "cpl", "trac"]
 # What a task may have of its own: cost thresholds, and settings in these sections.
 TaskKey = Literal["thresholds", "data", "preferences", "finetune", "bc", "cpl", "trac"]
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
+_MAX_SEEDS = 10_000
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 
 
@@ -126,13 +127,13 @@ class SweepConfig(Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count(cls, value: Any) -> Any:
-        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+        return tuple(range(_seed_count(value))) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("tuning_seeds", mode="before")
     @classmethod
     def _tuning_count(cls, value: Any) -> Any:
         is_count = isinstance(value, int) and not isinstance(value, bool)
-        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + value)) if is_count else value
+        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + _seed_count(value, 0))) if is_count else value
 
     @field_validator("seeds", "tuning_seeds", "thresholds", "methods", "preferred")
     @classmethod
@@ -242,9 +243,21 @@ def parse_config_as(
     for key, value in (overrides or {}).items():
         _set(content, key, value, source)
     try:
-        return kind(**content)
+        config = kind(**content)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{source}: {_explain(issue, kind)}" for issue in error.errors())) from error
+    if odd := next(odd_numbers(config.model_dump()), None):
+        raise ConfigError(f"{source}: {odd[0]}: {odd[1]} is no finite number that can be meant")
+    if any(threshold < 0 for threshold in config.thresholds if not isinstance(threshold, str)):
+        raise ConfigError(f"{source}: thresholds: costs are 0 or more (got {config.thresholds})")
+    return config
+
+
+def _seed_count(value: int, least: int = 1) -> int:
+    """A number of seeds that is one, and that fits in memory."""
+    if not least <= value <= _MAX_SEEDS:
+        raise ValueError(f"a number of seeds is from {least} to {_MAX_SEEDS}")
+    return value
 
 
 def _set(content: dict[str, Any], key: str, value: Any, source: str | Path) -> None:
