@@ -10,12 +10,13 @@ class JSONContentError(ValueError):
     """The text is no JSON that we take; the message says why and where, without the name of the file."""
 
 
-def parse_json(text: str | bytes, most: int = 2**26) -> Any:
+def parse_json(text: str | bytes, most: int = 2**26, allow_nan: bool = False) -> Any:
     """The content of a JSON text.
 
     Args:
         text: JSON.
         most: bytes or characters at most.
+        allow_nan: whether NaN and infinity may stand for numbers, as Python writes them.
 
     Raises:
         JSONContentError: not JSON, a key that stands twice, NaN or infinity, nested too deeply, or too long.
@@ -23,7 +24,8 @@ def parse_json(text: str | bytes, most: int = 2**26) -> Any:
     if len(text) > most:
         raise JSONContentError(f"{len(text)} characters long; at most {most} are read")
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        constant = float if allow_nan else _no_constant
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=constant, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise JSONContentError(f"line {error.lineno}: not JSON ({error.msg})") from None
     except UnicodeDecodeError as error:

@@ -61,7 +61,7 @@ class PreferenceConfig(Section):
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise ValueError("must not be empty")
-        return tuple(dict.fromkeys(values))
+        return tuple(values) if any(isinstance(item, dict | list) for item in values) else tuple(dict.fromkeys(values))
 
 
 MethodSettings = FineTuneConfig | BCConfig | CPLConfig | TraCConfig
@@ -133,7 +133,7 @@ class SweepConfig(Section):
     @classmethod
     def _tuning_count(cls, value: Any) -> Any:
         is_count = isinstance(value, int) and not isinstance(value, bool)
-        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + _seed_count(value, 0))) if is_count else value
+        return tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + _seed_count(value))) if is_count else value
 
     @field_validator("seeds", "tuning_seeds", "thresholds", "methods", "preferred")
     @classmethod
@@ -253,10 +253,10 @@ def parse_config_as(
     return config
 
 
-def _seed_count(value: int, least: int = 1) -> int:
+def _seed_count(value: int) -> int:
     """A number of seeds that is one, and that fits in memory."""
-    if not least <= value <= _MAX_SEEDS:
-        raise ValueError(f"a number of seeds is from {least} to {_MAX_SEEDS}")
+    if not 0 <= value <= _MAX_SEEDS:
+        raise ValueError(f"a number of seeds is at least 1 and at most {_MAX_SEEDS}")
     return value
 
 

@@ -116,7 +116,7 @@ def _read_header(metadata: dict[str, str], name: str | Path) -> dict[str, Any]:
     if _HEADER_KEY not in metadata:
         raise PolicyFileError(f"{name}: a safetensors file, but not a policy of this project (no {_HEADER_KEY} header)")
     try:
-        header = parse_json(metadata[_HEADER_KEY])
+        header = parse_json(metadata[_HEADER_KEY], allow_nan=True)  # axes that do not apply to a cell
     except JSONContentError as error:
         raise PolicyFileError(f"{name}: its {_HEADER_KEY} header is not a JSON object ({error})") from error
     if not isinstance(header, dict):

