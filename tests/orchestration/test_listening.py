@@ -11,7 +11,7 @@ SCRIPT = """
 import json, os, ray, psutil
 from prefine_ray.orchestration import cluster
 cluster.connect()
-ray.get(ray.remote(os.getpid).remote())
+ray.get(ray.remote(lambda: os.getpid()).remote())
 here = psutil.Process()
 processes = [here, *here.children(recursive=True)]
 found = [(p.name(), c.laddr.ip) for p in processes for c in p.net_connections("tcp") if c.status == "LISTEN"]
