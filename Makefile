@@ -3,6 +3,7 @@
 # make test-unit     runs the tests that do not start Ray
 # make test-slow     compares hundreds of whole episodes with the upstream simulators (hours)
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
+# make fuzz          reads thousands of altered files (minutes)
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
 # PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
 # TORCH=cpu or TORCH=cuda the build of PyTorch (default: cuda where there is an NVIDIA GPU, else cpu).
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: sweep test test-unit test-slow test-faults check-fresh lint check-python clean
+.PHONY: sweep test test-unit test-slow test-faults fuzz check-fresh lint check-python clean
 
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
@@ -29,6 +30,9 @@ test-slow: $(VENV)/.installed-dev
 
 test-faults: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m faults tests/faults tests/cluster
+
+fuzz: $(VENV)/.installed-dev
+	PREFINE_FUZZ_CASES=5000 $(BIN)/python -m pytest -q --timeout 3600 tests/fuzz
 
 check-fresh:
 	scripts/check-fresh.sh

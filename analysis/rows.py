@@ -5,7 +5,7 @@ A run is one replicate of one cell. By default a replicate is a seed; rows may c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,11 @@ import pandas as pd
 
 from prefine_ray.analysis.columns import BASE, CONDITION, KEYS, METRICS, PLAIN, REPLICATE
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.tables import read_table
 from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
 from prefine_ray.methods.registry import methods
+from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import score_table
 from prefine_ray.tasks.spec import TASKS, get_task
 
@@ -47,6 +49,7 @@ class Results:
     curves: pd.DataFrame  # training metrics over steps; empty where no folder has the file
     config: str  # the folders' config.yaml, one after the other
     conflicts: int  # episodes that stand twice with different numbers (the first folder's are kept)
+    gaps: tuple[str, ...] = ()  # what the folders lack of their grids, damaged files, mixed versions; one sentence each
 
     @property
     def own_data(self) -> bool:
@@ -75,14 +78,41 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
         curves=_read_optional(paths, "curves.parquet"),
         config="\n".join(file.read_text() for path in paths if (file := path / "config.yaml").exists()),
         conflicts=len(distinct) - len(episodes),
+        gaps=tuple(sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))),
     )
+
+
+def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
+    """What is missing from one folder, or wrong with it; its rows are of the cells `evaluated`."""
+    results = ResultsDir(folder)
+    trials = _read_optional([folder], "trials.parquet")
+    failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
+    cells = set() if trials.empty else set(trials["cell"])
+    if lacking := cells - failed - evaluated:
+        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; run the sweep again."
+    grid = results.read_grid()
+    if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
+        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are not there yet; run the sweep again."
+    for damage in results.find_damages():
+        yield f"Damaged: {damage.problem}. The sweep, started again, makes it anew."
+    if versions := _mixed_versions(trials):
+        yield f"{folder}: rows of different versions stand side by side: {'; '.join(versions)}."
+
+
+def _mixed_versions(trials: pd.DataFrame) -> list[str]:
+    """The commits, and the versions of an engine, where rows are of several."""
+    commits, engines = (sorted(set(trials[name].dropna())) if name in trials else [] for name in ("commit", "physics"))
+    by_engine: dict[str, list[str]] = {}
+    for engine in engines:
+        by_engine.setdefault(engine.partition(" ")[0], []).append(engine)
+    return [version for versions in (commits, *by_engine.values()) if len(versions) > 1 for version in versions]
 
 
 def _read_episodes(file: Path) -> pd.DataFrame:
     """The rows of one episodes.parquet, checked, with the column `split` added where it is absent."""
     if not file.exists():
         raise ResultsError(f"{file}: no such file; a results folder has one row per evaluation episode there")
-    rows = pd.read_parquet(file)
+    rows = read_table(file)
     missing = [column for column in EPISODE_COLUMNS if column not in rows]
     if missing:
         raise ResultsError(f"{file}: without the column(s) {', '.join(missing)}; it has {', '.join(rows.columns)}")
@@ -125,7 +155,7 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
-    frames = [pd.read_parquet(file) for folder in folders if (file := folder / name).exists()]
+    frames = [read_table(file) for folder in folders if (file := folder / name).exists()]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
     return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
 

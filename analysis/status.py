@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,9 +12,10 @@ from prefine_ray.analysis.best import best
 from prefine_ray.analysis.columns import BASE, COST, METHOD, PREFERRED, REWARD, SAFETY, TASK, THRESHOLD, WEIGHT
 from prefine_ray.analysis.estimates import policy_rows
 from prefine_ray.analysis.rows import episode_table, kind_parts, run_table
+from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import TEST
-from prefine_ray.results.folder import ResultsDir
-from prefine_ray.results.heartbeat import SweepState, read_state
+from prefine_ray.results.folder import Damage, ResultsDir
+from prefine_ray.results.heartbeat import UNREADABLE, SweepState, read_state
 
 _ERRORS = 5  # latest ones shown
 _TABLE = ["done", "running", "failed", "left", "of"]
@@ -31,13 +32,21 @@ def status_text(root: Path) -> str:
     state, grid = read_state(root), results.read_grid()
     if grid.empty:
         return "\n".join([f"{name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
-    trials = results.read("trials", set(grid["cell"]))
+    damages = results.find_damages()
+    lost = {cell for damage in damages for cell in damage.cells}
+    grid_cells = set(grid["cell"]) - lost
+    trials = results.read("trials", grid_cells)
     counts = _counts(grid, trials, _running(root, state))
     sections = [
-        [f"{name} in {root}", driver_line(state), _pace(root, state, counts)],
+        [
+            f"{name} in {root}",
+            driver_line(state),
+            _pace(root, state, counts, {damage.pack for damage in damages}),
+        ],
         [_table(counts)],
         _running_lines(state),
-        _best_lines(results, grid),
+        _best_lines(results, grid_cells),
+        _damage_lines(damages),
         _error_lines(root, trials),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -67,6 +76,8 @@ def driver_line(state: SweepState | None) -> str:
     """Where the driver is and what it does."""
     if state is None:
         return "no run has begun"
+    if state.phase == UNREADABLE:
+        return f"damaged: {state.problem}; the next run of the sweep writes it again"
     where = f"process {state.pid} on {state.host}"
     if state.alive:
         return f"{state.phase} for {_duration(time.time() - state.started)}, {where}"
@@ -77,23 +88,24 @@ def driver_line(state: SweepState | None) -> str:
     return f"{state.phase} {ago} ago, {where}{more}"
 
 
-def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame) -> str:
+def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame, damaged: set[str]) -> str:
     """Cells per hour of the latest run, and what is left at this pace."""
     total = counts.sum()
     ended = int(total["done"] + total["failed"])
     text = f"{ended} of {total['of']} cells ended, {total['failed']} of them failed"
     left = int(total["of"]) - ended
-    recent = 0 if state is None else _ended_since(root, state.started)
-    if state is None or not recent:
+    recent = 0 if state is None else _ended_since(root, state.started, damaged)
+    if state is None or state.phase == UNREADABLE or not recent:
         return text
     rate = recent / max(state.updated - state.started, 1.0)
     return f"{text}; {3600 * rate:.0f} cells/h" + (f", about {_duration(left / rate)} left" if left else "")
 
 
-def _ended_since(root: Path, started: float) -> int:
+def _ended_since(root: Path, started: float, damaged: set[str]) -> int:
     """Cells whose rows were written since `started` (Unix time)."""
-    paths = (root / "parts" / "trials").glob("[!.]*.parquet")
-    return sum(len(pd.read_parquet(path, columns=["cell"])) for path in paths if path.stat().st_mtime >= started)
+    results = ResultsDir(root)
+    recent = [name for name in results.packs() if results.part_path("trials", name).stat().st_mtime >= started]
+    return sum(len(results.read_part("trials", name)) for name in recent if name not in damaged)
 
 
 def _table(counts: pd.DataFrame) -> str:
@@ -108,9 +120,14 @@ def _running_lines(state: SweepState | None) -> list[str]:
     return lines
 
 
-def _best_lines(results: ResultsDir, grid: pd.DataFrame) -> list[str]:
+def _damage_lines(damages: Sequence[Damage]) -> list[str]:
+    lines = [f"damaged: {damage.problem}" for damage in damages]
+    return [*lines, "the same sweep command again runs their cells anew"] if lines else []
+
+
+def _best_lines(results: ResultsDir, cells: set[str]) -> list[str]:
     """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`."""
-    episodes = results.read("episodes", set(grid["cell"]))
+    episodes = results.read("episodes", cells)
     if episodes.empty:
         return []
     rows = episodes[(episodes[METHOD] != BASE) & (episodes["split"] == TEST) & episodes[THRESHOLD].notna()]
@@ -140,14 +157,9 @@ def _error_lines(root: Path, trials: pd.DataFrame) -> list[str]:
     lines = []
     groups = failed.groupby(["task", "method", "error", "log"], sort=False, dropna=False)
     for (task, method, error, log), rows in list(groups)[-_ERRORS:]:
-        lines.append(f"error: {task} {method}, {len(rows)} cells: {_last_line(error)}")
+        lines.append(f"error: {task} {method}, {len(rows)} cells: {last_line(str(error))}")
         lines += [f"       log: {root / str(log)}"] if log else []
     return [*lines, "`prefine sweep CONFIG --retry-failed` runs the failed cells again"]
-
-
-def _last_line(error: Any) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1] if lines else "unknown error"
 
 
 def _duration(seconds: float) -> str:

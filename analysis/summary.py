@@ -225,6 +225,7 @@ def _warnings(results: Results, cells: pd.DataFrame) -> Iterator[str]:
             f"{len(pooled)} row(s) pool cells that differ in other settings than task, threshold, method and weight:"
             f" {_list(pooled['task'].unique())}."
         )
+    yield from results.gaps
     if results.conflicts:
         yield f"{results.conflicts} episode(s) stand in several folders with different numbers; the first ones count."
     if "status" in results.trials and (failed := int((results.trials["status"] == "failed").sum())):

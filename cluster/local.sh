@@ -18,8 +18,11 @@ export RAY_AUTH_MODE=token
 up() {
     local nodes=$1 cpus=$2 gpus=$3 node
     [ ! -e "$dir/pids" ] || { echo "error: $dir has a cluster; run '$0 down' first" >&2; exit 1; }
-    mkdir -p "$dir"
-    : >"$dir/pids"
+    (umask 077 && mkdir "$dir") 2>/dev/null || is_ours || {
+        echo "error: $dir exists and was not made by this script; remove it, or set PREFINE_LOCAL_CLUSTER" >&2
+        exit 1
+    }
+    (umask 077 && : >"$dir/pids")
     (umask 077 && "$ray" get-auth-token --generate >/dev/null 2>&1) # ~/.ray/auth_token, made when first needed
     unset RAY_ADDRESS
     start 1 "$cpus" "$([ "$nodes" = 1 ] && echo "$gpus" || echo 0)" \
@@ -32,6 +35,8 @@ up() {
     echo "$nodes nodes are up:"
     echo "export RAY_ADDRESS=127.0.0.1:$port RAY_AUTH_MODE=token"
 }
+
+is_ours() { [ -O "$dir" ] && [ ! -L "$dir" ] && [ -z "$(ls -A "$dir")" ]; } # an empty folder of this user
 
 start() { # NODE CPUS GPUS OPTIONS of ray start; tries again where a busy machine takes longer than Ray's 30 s
     local node=$1 cpus=$2 gpus=$3 log=$dir/node$1.log

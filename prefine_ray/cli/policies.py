@@ -50,6 +50,7 @@ def _clone_options(parser: argparse.ArgumentParser) -> None:
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
+    parser.add_argument("--force", action="store_true", help="also a policy that was made for another task")
     parser.add_argument("--episodes", type=int, default=20, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
     parser.add_argument("--experiment-seed", type=int, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
@@ -59,6 +60,7 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
 def _render_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
+    parser.add_argument("--force", action="store_true", help="also a policy that was made for another task")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".gif or .mp4")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="reset seed (default: %(default)s)")
     parser.add_argument("--threshold", type=float, metavar="C", help="cost threshold (default: the middle one)")
@@ -115,7 +117,7 @@ def evaluate(options: Options) -> None:
     from prefine_ray.tasks.spec import get_task
 
     task = get_task(options.task)
-    policy = load_policy_for(task, options.policy)
+    policy = load_policy_for(task, options.policy, options.force)
     seeds = evaluation_seeds(options.experiment_seed, task.name, options.seed, options.episodes)
     result = scores(run(policy, VectorStepper(task, options.episodes), seeds), task)
     print(json.dumps(result) if options.json else _score_lines(result))
@@ -140,6 +142,6 @@ def render(options: Options) -> None:
     from prefine_ray.tasks.spec import get_task
 
     task = get_task(options.task)
-    policy = load_policy_for(task, options.policy)
+    policy = load_policy_for(task, options.policy, options.force)
     threshold = task.middle_threshold if options.threshold is None else options.threshold
     print(render_episode(policy, task, options.output, options.seed, threshold, options.steps))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.errors import DamagedFileError, PrefineError
 
 
 class MissingFileError(PrefineError, FileNotFoundError):
@@ -47,6 +48,25 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_text(path: str | Path, content: str) -> None:
     """Writes a whole UTF-8 file atomically."""
     write_bytes(path, content.encode())
+
+
+def read_bytes(path: str | Path, most: int = 2**34) -> bytes:
+    """A whole file's content.
+
+    Raises:
+        DamagedFileError: it is missing, no file, unreadable, or larger than `most` bytes.
+    """
+    try:
+        size = os.stat(path).st_size
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DamagedFileError(f"{path}: is a folder or a device; a file is needed")
+        if size > most:
+            raise DamagedFileError(f"{path}: has {size} bytes; at most {most} are read")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DamagedFileError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise DamagedFileError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def file_digest(path: str | Path) -> str:

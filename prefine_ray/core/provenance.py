@@ -59,6 +59,7 @@ def installed_version(package: str) -> str:
         return f"{installed_version(fork)} ({fork})"
 
 
+@cache
 def commit() -> str:
     """The checked-out commit of this package's repository, or "unknown" outside one."""
     here = Path(__file__).resolve().parents[2]
@@ -96,5 +97,5 @@ def _machine() -> str:
 
 
 def made_with(suite: str) -> dict[str, str]:
-    """The columns of a row that say what its bits depend on beside the code: physics, CPU and C library."""
-    return {"physics": physics(suite), "cpu": cpu(), "glibc": glibc()}
+    """The columns of a row that say what its bits depend on: commit, physics, CPU and C library."""
+    return {"commit": commit(), "physics": physics(suite), "cpu": cpu(), "glibc": glibc()}

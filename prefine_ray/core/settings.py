@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -65,3 +67,20 @@ class MethodSettings(Section):
     def determinants(self) -> dict[str, Any]:
         """What a result depends on, as plain values."""
         return self.model_dump(mode="json", exclude={"advanced": {"log_every", "checkpoint_every"}})
+
+
+_LARGEST = 2**63 - 1  # whole numbers that files and simulators hold
+
+
+def odd_numbers(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys (with dots) and values of a nested content that are NaN, infinite, or too large to be kept."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from odd_numbers(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from odd_numbers(value, key)
+    elif (isinstance(content, float) and not math.isfinite(content)) or (
+        isinstance(content, int) and abs(content) > _LARGEST
+    ):
+        yield key, content

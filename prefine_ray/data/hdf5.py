@@ -8,6 +8,9 @@ behaviour of each episode, which other readers ignore, and attributes such as th
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +42,10 @@ _CHUNK_BYTES = 2**19  # of our own files: half the HDF5 chunk cache
 
 
 _BLOCK_BYTES = 2**24  # read at a time
+_MAX_STEPS = 10**8
+_MAX_CHUNK_BYTES = 2**28  # unpacked at once
+_DIGEST = "sha256"  # the attribute with the checksum of all arrays
+_log = logging.getLogger(__name__)
 
 
 class TrajectoryFileError(PrefineError, ValueError):
@@ -62,11 +69,27 @@ def write_dsrl(
                 raise ValueError(f"{path}: {name} holds NaN or inf; nothing was written")
             rows = max(1, min(len(array), _CHUNK_BYTES // (array.itemsize * int(np.prod(array.shape[1:])))))
             chunks = (rows, *array.shape[1:])
-            file.create_dataset(name, data=array, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True)
+            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+            file.create_dataset(name, data=array, chunks=chunks, **packed)
         for name in EPISODE_DATASETS:
             if (values := getattr(trajectories, name)) is not None:
                 file.create_dataset(f"{EPISODE_GROUP}/{name}", data=values)
         file.attrs.update(attrs or {})
+        file.attrs[_DIGEST] = _arrays_digest(file)
+
+
+def _arrays_digest(file: h5py.File) -> str:
+    """The SHA-256 of all arrays of a file and of its other attributes, block by block."""
+    hasher = hashlib.sha256(repr(sorted((name, str(v)) for name, v in file.attrs.items() if name != _DIGEST)).encode())
+    for name in (*STEP_DATASETS, *(f"{EPISODE_GROUP}/{one}" for one in EPISODE_DATASETS)):
+        if name not in file:
+            continue
+        dataset = file[name]
+        hasher.update(f"{name} {dataset.shape} {dataset.dtype.str}".encode())
+        rows = max(1, _BLOCK_BYTES // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
+        for low in range(0, dataset.shape[0], rows):
+            hasher.update(np.ascontiguousarray(dataset[low : low + rows]).tobytes())
+    return hasher.hexdigest()
 
 
 def read_dsrl(path: str | Path, task: str | Task | None = None, episodes: ArrayLike | None = None) -> Trajectories:
@@ -101,7 +124,7 @@ def read_summary(path: str | Path, task: str | Task | None = None) -> EpisodeSum
 
 
 def check_dsrl(path: str | Path, task: str | Task | None = None) -> None:
-    """Looks at every value of a DSRL file once, in little memory.
+    """Looks at every value of a DSRL file, in little memory: finite, of the checksum, successors in their places.
 
     Raises:
         TrajectoryFileError: as `read_dsrl`.
@@ -111,6 +134,12 @@ def check_dsrl(path: str | Path, task: str | Task | None = None) -> None:
         for name in MATRICES:
             for _ in data.blocks(name, np.arange(data.steps)):
                 pass
+        data.check_successors()
+        said = file.attrs.get(_DIGEST)
+        if said is None and "recipe" in file.attrs:
+            _log.warning("%s: has no checksum (an older version wrote it); its content is not verified", path)
+        elif said is not None and said != _arrays_digest(file):
+            raise TrajectoryFileError(f"{path}: its arrays are not what was written (checksum); it was altered")
 
 
 def read_attrs(path: str | Path) -> dict[str, str | int | float]:
@@ -120,12 +149,15 @@ def read_attrs(path: str | Path) -> dict[str, str | int | float]:
         TrajectoryFileError: the file is missing or damaged.
     """
     with _open_hdf5(path) as file:
-        return {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+        found = {name: value.item() if isinstance(value, np.generic) else value for name, value in file.attrs.items()}
+        return {name: value for name, value in found.items() if name != _DIGEST}
 
 
 @contextmanager
 def _open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     """Opens a file for reading and turns every failure of HDF5 into one error."""
+    if Path(path).is_dir():
+        raise TrajectoryFileError(f"{path}: is a folder; a DSRL HDF5 file is needed")
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -133,10 +165,23 @@ def _open_hdf5(path: str | Path) -> Iterator[h5py.File]:
         raise TrajectoryFileError(f"{path}: there is no such file; a DSRL HDF5 file is needed") from None
     except TrajectoryFileError:
         raise
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # what h5py raises on damaged bytes
+    except PermissionError as error:
+        raise TrajectoryFileError(f"{path}: may not be read ({error.strerror}); change its permissions") from error
+    except BlockingIOError as error:
+        raise _locked(path) from error
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, MemoryError) as error:  # of damaged bytes
+        if getattr(error, "errno", None) in (errno.EAGAIN, errno.EACCES):
+            raise _locked(path) from error
         raise TrajectoryFileError(
             f"{path}: not a whole HDF5 file ({error}); it was cut off or damaged, get it again"
         ) from error
+
+
+def _locked(path: str | Path) -> TrajectoryFileError:
+    return TrajectoryFileError(
+        f"{path}: is locked by a process that writes it; wait until it ends (on a file system without locks: "
+        "HDF5_USE_FILE_LOCKING=FALSE)"
+    )
 
 
 class _DsrlFile:
@@ -146,7 +191,9 @@ class _DsrlFile:
     """
 
     def __init__(self, path: str | Path, file: h5py.File, task: str | Task | None) -> None:
-        self._path, self._file = path, file
+        self._path, self._file, self._clipped = path, file, 0
+        for name in (*STEP_DATASETS, EPISODE_GROUP, *(f"{EPISODE_GROUP}/{one}" for one in EPISODE_DATASETS)):
+            self._check_link(name)
         missing = [name for name in STEP_DATASETS if not isinstance(file.get(name), h5py.Dataset)]
         if missing:
             raise TrajectoryFileError(
@@ -155,11 +202,40 @@ class _DsrlFile:
             )
         self.steps: int = (file["observations"].shape or (0,))[0]
         self._check_shapes(None if task is None else get_task(task))
+        for name in STEP_DATASETS:
+            self._check_storage(name)
         self._flags = {name: self._read_flags(name) for name in FLAGS}
         self._ends = self._find_ends()
         self._numbers = {name: self._read_numbers(name) for name in NUMBERS}
         arrays: dict[str, Any] = {**self._numbers, **self._flags, **self._read_episode_datasets()}
         self.summary = EpisodeSummary.from_steps(**arrays)
+        self._check_lengths(None if task is None else get_task(task))
+        self._check_costs()
+
+    def check_successors(self) -> None:
+        """Refuses flags that stand in other places than the episodes end: a step's successor is the next observation.
+
+        Single steps may differ (a simulator that was reset in between); an end that is none, or many such steps, not.
+        """
+        wrong = false_ends = inside = 0
+        size = max(1, _BLOCK_BYTES // (4 * self._file["observations"].shape[1]))
+        is_end = self._flags["terminals"] | self._flags["timeouts"]
+        for low in range(0, self.steps - 1, size):
+            high = min(low + size, self.steps - 1)
+            successors = _as_float32(self._file["next_observations"][low:high])
+            following = _as_float32(self._file["observations"][low + 1 : high + 1])
+            fits = np.isclose(successors, following, rtol=1e-3, atol=1e-4).all(axis=1)
+            ends = is_end[low:high]
+            inside += int((~ends).sum())
+            wrong += int((~fits & ~ends).sum())
+            false_ends += int((fits & ends).sum())
+        if false_ends > 0.5 * (len(self._ends) - 1) > 0 or wrong > max(0.01 * inside, 0):
+            raise self._error(
+                "next_observations",
+                f"does not fit the ends of episodes: {wrong} of {inside} steps inside episodes lead elsewhere than to "
+                f"the next row, {false_ends} of {len(self._ends)} ends lead to it; the flags stand in wrong "
+                "rows, or rows are missing",
+            )
 
     def read_episodes(self, episodes: NDArray[np.int64]) -> Trajectories:
         """The episodes with these ascending numbers."""
@@ -181,9 +257,61 @@ class _DsrlFile:
             if first < last:
                 values = _as_float32(dataset[low : low + size][rows[first:last] - low])
                 self._check_finite(name, values, rows[first:last])
+                if name == "actions":
+                    values = self._clip(values)
                 yield slice(first, last), values
 
+    def _check_link(self, name: str) -> None:
+        """Only what lies in the file itself is read; asked before the link is followed."""
+        parent, _, last = name.rpartition("/")
+        group = self._file.get(parent) if parent else self._file
+        link = group.get(last, getlink=True) if isinstance(group, h5py.Group) else None
+        if link is not None and not isinstance(link, h5py.HardLink):
+            raise self._error(name, "is a link to elsewhere; data sets have to lie in the file itself")
+
+    def _check_storage(self, name: str) -> None:
+        """What is not there reads as zeros, and every episode would look safe."""
+        dataset = self._file[name]
+        if dataset.is_virtual or dataset.external:
+            raise self._error(name, "is kept in other files (virtual or external); data sets have to lie in this one")
+        if dataset.chunks is None:
+            whole = dataset.id.get_storage_size() >= dataset.nbytes
+        else:
+            if int(np.prod(dataset.chunks)) * dataset.dtype.itemsize > _MAX_CHUNK_BYTES:
+                raise self._error(
+                    name, f"has chunks of {dataset.chunks}; at most {_MAX_CHUNK_BYTES} bytes are unpacked"
+                )
+            needed = int(np.prod([-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]))
+            whole = dataset.id.get_num_chunks() == needed
+        if not whole:
+            raise self._error(name, "was never written in full; rows that are missing would read as zeros")
+
+    def _check_lengths(self, task: Task | None) -> None:
+        longest = int(self.summary.lengths.max())
+        if task is not None and longest > task.horizon:
+            raise self._error(
+                "timeouts",
+                f"lets episode {self.summary.lengths.argmax()} have {longest} steps; those of {task.name} have at most "
+                f"{task.horizon}: ends are missing",
+            )
+
+    def _check_costs(self) -> None:
+        """Costs are those of single steps: at least 0, and not summed up over the episode."""
+        costs, starts = self._numbers["costs"], self.summary.starts
+        if (costs < 0).any():
+            row = int(np.argmax(costs < 0))
+            raise self._error("costs", f"has {costs[row]} in row {row}; a step costs 0 or more")
+        falls = np.diff(costs, prepend=costs[:1]) < 0
+        falls[starts] = False
+        above_one = np.maximum.reduceat(costs, starts) > 1
+        if above_one.sum() > 1 and not falls.any():
+            raise self._error(
+                "costs", "never falls within an episode: it is summed up; the cost of each step is needed"
+            )
+
     def _check_shapes(self, task: Task | None) -> None:
+        if self.steps > _MAX_STEPS:
+            raise self._error("observations", f"has {self.steps} rows; at most {_MAX_STEPS} are read")
         if self.steps == 0:
             raise self._error("observations", "is empty; at least one step is needed")
         for name in STEP_DATASETS:
@@ -227,18 +355,28 @@ class _DsrlFile:
         return values
 
     def _read_episode_datasets(self) -> dict[str, NDArray[np.int64]]:
-        found = {}
+        arrays = {}
         for name in EPISODE_DATASETS:
             key, shape = f"{EPISODE_GROUP}/{name}", (len(self._ends),)
             if key not in self._file:
                 continue
-            values = self._file[key][()]
-            if values.shape != shape or values.dtype.kind not in "iu":
-                raise self._error(
-                    key, f"is {values.dtype} of shape {values.shape}, not integers {shape}, one per episode"
+            dataset = self._file[key]
+            if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype.kind not in "iu":
+                kind = (
+                    f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
                 )
-            found[name] = values.astype(np.int64)
-        return found
+                raise self._error(key, f"is {kind}, not integers {shape}, one per episode")
+            self._check_storage(key)
+            arrays[name] = dataset[()].astype(np.int64)
+        return arrays
+
+    def _clip(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Published Bullet files have actions outside of [-1, 1], which the simulator clipped."""
+        outside = int((np.abs(actions) > 1).any(axis=1).sum())
+        if outside and not self._clipped:
+            _log.warning("%s: actions outside of [-1, 1] are clipped (%d steps at least)", self._path, outside)
+        self._clipped += outside
+        return np.clip(actions, -1.0, 1.0)
 
     def _check_finite(self, name: str, values: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         """Values [N] or [N, dim] are those of `rows` [N] in the file."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.checked_json import JSONContentError, parse_json
+from prefine_ray.core.errors import DamagedFileError, PrefineError
+from prefine_ray.core.files import read_bytes
 from prefine_ray.data.preferences import PreferenceSets
 
 _LABELS = {"preferred": "preferred", "1": "preferred", "dispreferred": "dispreferred", "0": "dispreferred"}
+_MAX_BYTES = 2**28
 
 
 class LabelFileError(PrefineError, ValueError):
@@ -35,8 +37,10 @@ def read_labels(path: str | Path, num_episodes: int) -> PreferenceSets:
     if path.suffix.lower() not in readers:
         raise LabelFileError(f"{path}: labels are read from .csv or .json files")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig")
+    except DamagedFileError as error:
+        raise LabelFileError(str(error)) from error
+    except UnicodeDecodeError as error:
         raise LabelFileError(f"{path}: cannot be read as text ({error})") from error
     sides: dict[str, list[int]] = {"preferred": [], "dispreferred": []}
     seen: dict[int, str] = {}
@@ -59,25 +63,36 @@ def _csv_labels(text: str) -> Iterator[tuple[str, int, str]]:
     """Yields (where, trajectory, side) of each line."""
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
     columns = rows.fieldnames or []
+    if len(set(columns)) < len(columns):
+        raise LabelFileError(f"line 1: a column stands twice in {','.join(columns)}")
     if not {"trajectory", "label"} <= set(columns):
         raise LabelFileError(f"line 1: the columns must be trajectory,label, not {','.join(columns) or 'nothing'}")
-    for row in rows:
+    for row in _rows(rows):
         where = f"line {rows.line_num}"
         number, label = (row["trajectory"] or "").strip(), (row["label"] or "").strip().lower()
-        if not number.isdecimal():
+        if None in row or len(columns) > len(row):
+            raise LabelFileError(f"{where}: has more fields than the first line has columns")
+        if not (number.isascii() and number.isdecimal() and len(number) < 19):
             raise LabelFileError(f"{where}: trajectory {number!r}; a whole number from 0 is needed")
         if label not in _LABELS:
             raise LabelFileError(f"{where}: label {label!r}; it must be one of {', '.join(_LABELS)}")
         yield where, int(number), _LABELS[label]
 
 
+def _rows(rows: csv.DictReader[str]) -> Iterator[dict[str, str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise LabelFileError(f"line {rows.line_num}: not CSV ({error})") from error
+
+
 def _json_labels(text: str) -> Iterator[tuple[str, int, str]]:
     """Yields (where, trajectory, side) of each entry."""
     form = '{"preferred": [numbers], "dispreferred": [numbers]}'
     try:
-        content: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise LabelFileError(f"line {error.lineno}: not JSON ({error.msg}); {form} is needed") from error
+        content: Any = parse_json(text)
+    except JSONContentError as error:
+        raise LabelFileError(f"{error}; {form} is needed") from error
     if not isinstance(content, dict) or set(content) != {"preferred", "dispreferred"}:
         found = f"the keys {', '.join(map(repr, content))}" if isinstance(content, dict) else type(content).__name__
         raise LabelFileError(f"found {found}; {form} is needed")

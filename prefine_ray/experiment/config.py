@@ -10,14 +10,16 @@ from typing import Annotated, Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
 
+from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share
+from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share, odd_numbers
 from prefine_ray.experiment.axes import axes
 from prefine_ray.methods.registry import get_method, sections
 from prefine_ray.rollouts.collection import DataConfig
 from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
+_MAX_SEEDS = 10_000
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 
 
@@ -67,10 +69,15 @@ def _counted(first: int) -> BeforeValidator:
     """A number n stands for n seeds from `first` on."""
 
     def listed(value: Any) -> Any:
-        is_count = isinstance(value, int) and not isinstance(value, bool)
-        return tuple(dict.fromkeys(range(first, first + value) if is_count else value))
+        if isinstance(value, list | tuple):
+            return value if any(isinstance(item, dict | list) for item in value) else tuple(dict.fromkeys(value))
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if not 0 <= value <= _MAX_SEEDS:
+            raise ValueError(f"a number of seeds is at least 1 and at most {_MAX_SEEDS}")
+        return tuple(range(first, first + value))
 
-    return BeforeValidator(lambda value: listed(value) if isinstance(value, int | list | tuple) else value)
+    return BeforeValidator(listed)
 
 
 class SweepConfig(Section):
@@ -227,9 +234,9 @@ def parse_config_as(
         ConfigError: not YAML, an unknown key, or a value of the wrong kind.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+        content = parse_yaml(text)
+    except YAMLContentError as error:
+        raise ConfigError(f"{source}: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
     whole = config_type(kind)
@@ -240,10 +247,13 @@ def parse_config_as(
     for key, value in (overrides or {}).items():
         _set(content, key, value, source)
     try:
-        return whole(**content)
+        config = whole(**content)
     except ValidationError as error:
         lines = dict.fromkeys(_explain(issue, whole) for issue in error.errors())
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
+    for key, number in odd_numbers(config.model_dump()):
+        raise ConfigError(f"{source}: {key}: {number} is no finite number that can be meant")
+    return config
 
 
 def _set(content: dict[str, Any], key: str, value: Any, source: str | Path) -> None:
@@ -278,9 +288,9 @@ def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
         if not (key and equals):
             raise ConfigError(f"--set {pair}: KEY=VALUE is needed, e.g. finetune.steps=500")
         try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {pair}: the value is not valid YAML: {error}") from error
+            overrides[key] = parse_yaml(value)
+        except YAMLContentError as error:
+            raise ConfigError(f"--set {pair}: the value is not usable: {error}") from error
     return overrides
 
 

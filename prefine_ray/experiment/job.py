@@ -25,7 +25,7 @@ from prefine_ray.methods.registry import LearnerInputs, get_method
 from prefine_ray.methods.selection import ALL, select_preferred
 from prefine_ray.policies.files import load_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
-from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator, LocalSource
+from prefine_ray.rollouts.counterfactuals import NO_RESET_SEEDS, CounterfactualGenerator, LocalSource, NoResetSeedsError
 from prefine_ray.tasks.spec import get_task
 
 
@@ -71,6 +71,7 @@ def check_inputs(cells: Sequence[Cell], inputs: Mapping[str, TaskInputs]) -> Non
     Raises:
         NotEnoughTrajectoriesError: cells have too few; the message names every such task and threshold, and a remedy.
         LabelFileError: a file of labels cannot be used.
+        NoResetSeedsError: closed-loop counterfactuals of data without reset seeds.
     """
     by_task: dict[str, dict[Any, Cell]] = {}
     for cell in cells:  # cells that differ in the weight alone draw the same
@@ -80,6 +81,8 @@ def check_inputs(cells: Sequence[Cell], inputs: Mapping[str, TaskInputs]) -> Non
     for task, of_task in by_task.items():
         summary = read_summary(inputs[task].data_path, task)
         for cell in of_task.values():
+            if _is_closed_loop(cell) and summary.seeds is None:
+                raise NoResetSeedsError(f"{inputs[task].data_path}: {NO_RESET_SEEDS}")
             if problem := _problem(cell, summary):
                 problems.setdefault(f"{task}, {problem}", task)
     if problems:
@@ -89,6 +92,10 @@ def check_inputs(cells: Sequence[Cell], inputs: Mapping[str, TaskInputs]) -> Non
             "Lower preferences.num_preferred or num_dispreferred (or the method's segment), choose other thresholds, "
             f"or collect more (data.episodes). See what there is: prefine data describe --task {task}"
         )
+
+
+def _is_closed_loop(cell: Cell) -> bool:
+    return get_method(cell.method).modes.get(cell.axes.get("counterfactuals", "")) == "closed_loop"
 
 
 def _problem(cell: Cell, summary: EpisodeSummary) -> str | None:
@@ -181,8 +188,7 @@ def trial_rows(job: TrainingJob, curves: pd.DataFrame, policies: GaussianPolicy,
     """One row per cell: how it ended, and its last training metrics."""
     last = curves.sort_values("step", kind="stable").groupby("cell").last()
     rows = []
-    for index, cell in enumerate(job.pack.cells):
-        finite = all(torch.isfinite(value[index]).all() for value in policies.state_dict().values())
+    for cell, finite in zip(job.pack.cells, policies.finite_members(), strict=True):
         row = {
             **cell.identity,
             "status": "finished" if finite else "failed",

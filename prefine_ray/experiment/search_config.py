@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from prefine_ray.core.checked_yaml import parse_yaml
 from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.config import SweepConfig, load_config_as
 from prefine_ray.methods.prefine.settings import FineTuneAdvanced, FineTuneSettings
@@ -185,8 +185,8 @@ def with_values(config: SweepConfig, values: Mapping[str, Any]) -> FineTuneSetti
 def is_search_file(path: Path) -> bool:
     """Whether a configuration file is of a search."""
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(path.read_text())
+    except (OSError, ValueError):
         return False  # what is wrong is said by who loads it
     return isinstance(content, dict) and "search" in content
 

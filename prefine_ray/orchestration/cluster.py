@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -93,7 +96,9 @@ def connect(address: str | None = None) -> bool:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune prints nothing of its own beside the progress line,
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # which says what failed and names the log
     own: dict[str, Any] = {}
+    protect_token()
     if address == "local":
+        _listen_on_loopback()
         own["include_dashboard"] = False  # ten processes saved
         for name, value in _LOG_MONITOR.items():
             os.environ.setdefault(name, value)
@@ -105,6 +110,42 @@ def connect(address: str | None = None) -> bool:
             raise
         raise _no_cluster(address, error) from error
     return address != "local"
+
+
+def protect_token() -> None:
+    """Makes Ray's token file readable by its owner only, and before Ray would make one that everybody may read.
+
+    Raises:
+        ClusterError: the home folder cannot be written.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        if path.exists():
+            if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    except FileExistsError:
+        return  # another process was faster
+    except OSError as error:
+        raise ClusterError(
+            f"{path}: Ray's token cannot be kept there ({error.strerror}); set RAY_AUTH_TOKEN_PATH to a file in a "
+            "folder that you may write, or HOME to one"
+        ) from error
+
+
+def _listen_on_loopback() -> None:
+    """Lets a Ray of this machine alone give its node the address 127.0.0.1.
+
+    Ray does so where it is told that there are no clusters on this system; `_node_ip_address` is replaced by the
+    machine's address in the network.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # of Ray's own processes
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _init(**settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +44,14 @@ class RunOutcome:
 
 
 def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path, plan: ResourcePlan) -> SweepContext:
-    """Keeps the configuration, starts the rollout actors, and makes or finds data and base policies.
+    """Repairs the folder, keeps the configuration, starts the rollout actors, makes or finds data and base policies.
 
     Raises:
-        PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError: an input
-            is missing or wrong.
+        PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError,
+            NoResetSeedsError: an input is missing or wrong.
         ClusterError: a node lacks the data.
     """
+    _repair(results)
     results.write_config(dump_config(config))
     print(f"Resources: {plan}", flush=True)
     actors = start_rollout_actors(plan)
@@ -57,3 +59,9 @@ def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path,
     check_inputs(make_cells(config, inputs), inputs)
     check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
     return SweepContext(inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
+
+
+def _repair(results: ResultsDir) -> None:
+    """Names the damaged files of finished packs and lets their cells run again."""
+    for damage in results.repair():
+        print(f"damaged: {damage.problem}; its cells run again", file=sys.stderr, flush=True)

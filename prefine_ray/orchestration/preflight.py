@@ -14,6 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import prefine_ray
+from prefine_ray.core.errors import last_line
 from prefine_ray.core.files import write_text
 from prefine_ray.core.provenance import cpu, glibc, package_versions
 from prefine_ray.orchestration.cluster import ClusterError
@@ -222,9 +223,7 @@ def _ask(nodes: Sequence[Mapping[str, Any]], request: Request) -> dict[str, list
         try:
             found[node_id] = ray.get(reference)
         except ray.exceptions.RayError as error:
-            found[node_id] = [
-                f"cannot be checked: {str(error).strip().splitlines()[-1]}; look at it, or stop Ray there"
-            ]
+            found[node_id] = [f"cannot be checked: {last_line(str(error))}; look at it, or stop Ray there"]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.data.download import fetch
-from prefine_ray.data.hdf5 import read_attrs, read_summary, write_dsrl
+from prefine_ray.data.hdf5 import TrajectoryFileError, check_dsrl, read_attrs, write_dsrl
 from prefine_ray.experiment.cells import TaskInputs
 from prefine_ray.experiment.config import CLONED_BASES, SweepConfig
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
@@ -43,7 +44,7 @@ def prepare_data(task: Task, config: DataConfig, directory: Path, actors: Sequen
     if config.source == "zoo" or path.is_dir():
         return collect(task, config, directory, actors)
     path = fetch(task) if config.source == "dsrl" else path
-    read_summary(path, task)
+    check_dsrl(path, task)
     return DataSet(path, file_digest(path))
 
 
@@ -52,7 +53,7 @@ def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[An
     chosen = behaviours(task, config.source)
     name = recipe_digest(task, config, chosen)
     path = directory / f"{task.name}-{config.episodes}-{name}.hdf5"
-    if path.exists() and read_attrs(path).get("recipe") == name:
+    if path.exists() and _is_whole(path, task, name):
         return DataSet(path, name)
     units = plan_units(task, config, chosen)
     parts = list(
@@ -60,6 +61,16 @@ def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[An
     )
     write_dsrl(path, assemble(task, config, parts, len(chosen)), {"task": task.name, "recipe": name})
     return DataSet(path, name)
+
+
+def _is_whole(path: Path, task: Task, recipe: str) -> bool:
+    """Whether a collected file holds what its recipe made; one that was cut or altered is named."""
+    try:
+        check_dsrl(path, task)
+        return read_attrs(path).get("recipe") == recipe
+    except TrajectoryFileError as error:
+        print(f"damaged: {error}; collected again", file=sys.stderr, flush=True)
+        return False
 
 
 def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[str, TaskInputs]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ray.tune import Callback
 from tqdm import tqdm
 
+from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import Cell, Pack
 from prefine_ray.results.folder import ResultsDir, full_message, is_full
 from prefine_ray.results.heartbeat import Heartbeat, RunningPack
@@ -83,20 +84,22 @@ class RunProgress(Callback, ABC):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The process or node of a trial was lost: it runs again, from its last checkpoint."""
+        forget_pickled_error(trial)
         text = latest_error(trial)
         if is_full(text):
             return self._heartbeat.stop_sweep(full_message(self._results.root))
         self._results.append_log(self._pack(trial).name, f"lost, runs again\n{text}")
-        self.say(f"lost: {self._label(trial)}, runs again: {_last_line(text)}")
+        self.say(f"lost: {self._label(trial)}, runs again: {last_line(text)}")
         self._heartbeat.end(self._pack(trial).name)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was lost too often: record its cells as failed, with the reason."""
+        forget_pickled_error(trial)
         text = latest_error(trial)
         if is_full(text):
             return self._heartbeat.stop_sweep(full_message(self._results.root))
         self._write_failure(trial, text)
-        self._end(trial, f"FAILED: {self._label(trial)}: {_last_line(text)} ({self._log(trial)})")
+        self._end(trial, f"FAILED: {self._label(trial)}: {last_line(text)} ({self._log(trial)})")
 
     def say(self, line: str) -> None:
         """Prints a line above the progress line."""
@@ -143,13 +146,13 @@ def progress_line(name: str, total: int, unit: str, done: int = 0) -> tqdm:
     return tqdm(desc=name, total=total, initial=done, unit=unit, mininterval=0, dynamic_ncols=True)
 
 
+def forget_pickled_error(trial: Any) -> None:
+    """Keeps Tune from unpickling the trial's error from the results folder: the text beside it says the same."""
+    trial.run_metadata.pickled_error_filename = None
+
+
 def latest_error(trial: Any) -> str:
     """The traceback of a trial's latest failure; Tune appends each to one file."""
     file = Path(trial.error_file) if trial.error_file else None
     text = file.read_text() if file is not None and file.exists() else ""
     return text.rpartition("Failure # ")[2].strip() or "unknown error"
-
-
-def _last_line(text: str) -> str:
-    """The last line of an error, which says what it was."""
-    return text.strip().splitlines()[-1]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from ray import tune
 
 from prefine_ray.experiment.config import dump_config
@@ -77,9 +76,7 @@ class TuningWatch:
     def look(self, policies: GaussianPolicy, step: int) -> pd.DataFrame:
         """One row per tuning episode; a policy that diverged has one row of NaN."""
         cells = self.job.pack.cells
-        finite = [
-            bool(all(torch.isfinite(v[i]).all() for v in policies.state_dict().values())) for i in range(len(cells))
-        ]
+        finite = policies.finite_members()
         good = [index for index, is_finite in enumerate(finite) if is_finite]
         members = [policies.select(index) for index in good]
         for index, member in zip(good, members, strict=True):

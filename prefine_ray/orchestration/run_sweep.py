@@ -126,7 +126,8 @@ def _finish_pack(context: SweepContext, job: TrainingJob, trained: TrainedPack, 
         policy.header = policy_header(job, cell)
         save_policy(policy, context.results.policy_path(cell.name), policy.header)
     episodes = evaluate_cells(context, cells, policies, "finetuned")
-    context.results.write_part(job.pack.name, {"curves": trained.curves, "episodes": episodes, "trials": trials})
+    rows = {"curves": trained.curves, "episodes": episodes, "trials": trials}
+    context.results.write_part(job.pack.name, rows, policies=[cell.name for cell in cells])
 
 
 def _run_packs(context: SweepContext, grid: Sequence[Cell], most: int | None, progress: SweepProgress) -> None:

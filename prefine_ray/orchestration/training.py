@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -20,7 +21,11 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from prefine_ray.core.files import write_text
+from prefine_ray.core.checked_json import JSONContentError, parse_json
+from prefine_ray.core.errors import DamagedFileError
+from prefine_ray.core.files import MissingFileError, file_digest, read_bytes, write_text
+from prefine_ray.core.tables import read_table, write_table
+from prefine_ray.core.tensor_files import load_tree, save_tree
 from prefine_ray.experiment.config import MethodSettings
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.methods.population import PopulationLearner
@@ -30,8 +35,16 @@ from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasti
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 
-_STATE, _CURVES, _POLICIES, _WATCHED = "state.pt", "curves.parquet", "population.safetensors", "watched.parquet"
+_STATE, _CURVES, _POLICIES, _WATCHED = (
+    "state.safetensors",
+    "curves.parquet",
+    "population.safetensors",
+    "watched.parquet",
+)
 _ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
+_SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of a fit's checkpoints
+_log = logging.getLogger(__name__)
+_FILES = "files.json"  # of a checkpoint: the digests of its other files
 _RESERVATION = "placement_group"  # in the fit's folder: the id of what its latest worker reserved
 # Ray Train's own settings, unless the environment has others. A fit ends when its controller looks after the worker
 # (every 2 s by default). The watcher for nodes about to be reclaimed is one more process for every fit, and a fit on a
@@ -123,20 +136,44 @@ def _recover_storage(folder: Path) -> None:
     """Makes the storage of an interrupted fit ready to resume.
 
     The worker's reservation of a trial that died with its node may still be held: Ray frees it only where the
-    dashboard runs. And Ray Train writes its list of checkpoints in place: a half-written one would make every later
-    fit fail, so that this fit has to begin again.
+    dashboard runs. And a checkpoint that was cut or altered, or a half-written list of them, would make every later
+    fit fail: then this fit begins again. Its rows are the same.
+
+    Raises:
+        PackError: the fit ended with an error that would come again.
     """
     reserved = folder / _RESERVATION
     if reserved.exists():
-        group = ray.util.placement_group_table().get(reserved.read_text())
+        group = ray.util.placement_group_table().get(reserved.read_text(errors="replace"))
         if group and group["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(reserved.read_text())))
-    snapshot = folder / "checkpoint_manager_snapshot.json"
     try:
-        if snapshot.exists():
-            json.loads(snapshot.read_text())
-    except ValueError:
+        for checkpoint in _stored_checkpoints(folder):
+            read_checkpoint(checkpoint)
+    except DamagedFileError as error:
+        _log.warning("%s; this fit begins again", error)
         shutil.rmtree(folder)
+
+
+def _stored_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a fit that Ray Train would resume from.
+
+    Raises:
+        DamagedFileError: the list is not whole, or names a checkpoint that is not there.
+    """
+    snapshot = folder / _SNAPSHOT
+    if not snapshot.exists():
+        return []
+    try:
+        results = json.loads(snapshot.read_bytes())["checkpoint_results"]
+        names = [result["checkpoint_dir_name"] for result in results]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"{snapshot}: not a whole list of checkpoints ({error})") from None
+    paths = [folder / str(name) for name in names]
+    for path in paths:
+        if path.parent != folder or not path.is_dir():
+            raise DamagedFileError(f"{snapshot}: names {path.name!r}, which is no checkpoint in its folder")
+    return paths
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -183,10 +220,10 @@ def _restore(learner: PopulationLearner, recorder: CurveRecorder) -> tuple[float
     if checkpoint is None:
         return 0.0, pd.DataFrame()
     with checkpoint.as_directory() as directory:
-        state = torch.load(Path(directory) / _STATE, map_location=learner.device, weights_only=True)
-        learner.load_state_dict(state["learner"])
-        recorder.restore(pd.read_parquet(Path(directory) / _CURVES))
-        return state["wall_s"], pd.read_parquet(Path(directory) / _WATCHED)
+        found = read_checkpoint(Path(directory))
+        learner.load_state_dict(load_tree(Path(directory) / _STATE)["learner"])
+        recorder.restore(found.curves)
+        return found.wall_s, found.watched
 
 
 def _report(learner: PopulationLearner, recorder: CurveRecorder, watched: pd.DataFrame, wall_s: float) -> None:
@@ -201,10 +238,12 @@ def write_checkpoint(
     folder: Path, learner: PopulationLearner, recorder: CurveRecorder, watched: pd.DataFrame, wall_s: float
 ) -> None:
     """What a lost fit resumes from, and what a finished one is."""
-    torch.save({"learner": learner.state_dict(), "wall_s": wall_s}, folder / _STATE)
-    recorder.frame().to_parquet(folder / _CURVES, index=False)
-    watched.to_parquet(folder / _WATCHED, index=False)
+    save_tree(folder / _STATE, {"learner": learner.state_dict(), "wall_s": wall_s})
+    write_table(folder / _CURVES, recorder.frame())
+    write_table(folder / _WATCHED, watched)
     save_policy(learner.policies(), folder / _POLICIES, PolicyHeader(task=""))
+    files = {name: file_digest(folder / name) for name in (_STATE, _CURVES, _WATCHED, _POLICIES)}
+    write_text(folder / _FILES, json.dumps(files))
 
 
 def read_checkpoint(folder: Path) -> TrainedPack:
@@ -212,15 +251,27 @@ def read_checkpoint(folder: Path) -> TrainedPack:
 
     Raises:
         PackError: fine-tuning raised an error that would come again.
+        DamagedFileError: a file of it was cut, altered or lost.
     """
     error = folder / _ERROR
     if error.exists():
-        raise PackError(error.read_text())
-    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        raise PackError(error.read_text(errors="replace"))
+    _check_files(folder)
+    state = load_tree(folder / _STATE)
     return TrainedPack(
         policies=load_policy(folder / _POLICIES, allow_diverged=True),
-        curves=pd.read_parquet(folder / _CURVES),
+        curves=read_table(folder / _CURVES),
         wall_s=state["wall_s"],
         step=state["learner"]["step"],
-        watched=pd.read_parquet(folder / _WATCHED),
+        watched=read_table(folder / _WATCHED),
     )
+
+
+def _check_files(folder: Path) -> None:
+    try:
+        files = parse_json(read_bytes(folder / _FILES))
+        wrong = [name for name in (_STATE, _CURVES, _WATCHED, _POLICIES) if file_digest(folder / name) != files[name]]
+    except (JSONContentError, KeyError, TypeError, MissingFileError) as error:
+        raise DamagedFileError(f"{folder}: not a whole checkpoint ({error})") from None
+    if wrong:
+        raise DamagedFileError(f"{folder / wrong[0]}: was cut or altered since the checkpoint was written")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 Activation = Literal["relu", "tanh"]
@@ -24,3 +25,12 @@ class Architecture:
     def layer_sizes(self) -> tuple[int, ...]:
         """Widths from input to output."""
         return (self.obs_dim, *self.hidden, self.act_dim * (2 if self.state_dependent_std else 1))
+
+    def shapes(self, population: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of all tensors of so many policies, by their names in `state_dict`."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (fan_in, fan_out) in enumerate(pairwise(self.layer_sizes)):
+            shapes |= {f"weights.{layer}": (population, fan_in, fan_out), f"biases.{layer}": (population, 1, fan_out)}
+        if not self.state_dependent_std:
+            shapes["log_std"] = (population, 1, self.act_dim)
+        return shapes | dict.fromkeys(("obs_mean", "obs_std"), (population, 1, self.obs_dim))

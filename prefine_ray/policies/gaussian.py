@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from prefine_ray.policies.architecture import Architecture
 from prefine_ray.policies.forward import PolicyForward
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # in place
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu_, "tanh": torch.tanh_}  # in place
 _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is finite
 
 
@@ -71,7 +71,7 @@ class GaussianPolicy(nn.Module):
             observations: [P, B, obs_dim], or [1, B, obs_dim] for the same states in every member.
         """
         hidden = (observations - self.obs_mean).div_(self.obs_std).clamp_(-10.0, 10.0)
-        activate = _ACTIVATIONS[self.architecture.activation]
+        activate = ACTIVATIONS[self.architecture.activation]
         *inner, (last_weight, last_bias) = self._layers
         for weight, bias in inner:
             hidden = activate(torch.baddbmm(bias, hidden, weight))
@@ -152,6 +152,11 @@ class GaussianPolicy(nn.Module):
     def _arrays(self) -> dict[str, NDArray[np.float32]]:
         tensors = (*self.named_parameters(), *self.named_buffers())
         return {name: value.detach().cpu().numpy() for name, value in tensors}
+
+    def finite_members(self) -> list[bool]:
+        """[P] whether each member's weights are all finite: false where training diverged."""
+        finite = [torch.isfinite(value).flatten(1).all(1) for value in self.state_dict().values()]
+        return torch.stack(finite).all(0).tolist()
 
     def select(self, indices: int | Sequence[int]) -> GaussianPolicy:
         """A copy that holds only these members."""

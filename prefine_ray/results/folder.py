@@ -7,32 +7,38 @@
     DIR/cells.parquet            the cells of the present grid, finished or not
     DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
 
-A pack's `trials` part is written last and makes it count: rows without it are not seen.
+A pack's `trials` part is written last and makes it count: rows without it are not seen. It holds the checksums of the
+pack's other parts and policies, so that what is missing or altered is found (`find_damages`) and run again (`repair`).
 """
 
 from __future__ import annotations
 
 import errno
+import json
+import logging
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
-import yaml
 from filelock import FileLock, Timeout
 
-from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.files import atomic_path, write_text
+from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
+from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
+from prefine_ray.core.files import file_digest, write_text
+from prefine_ray.core.tables import read_notes, read_table, write_table
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
 
 
+_POLICIES = "policies"  # the note with the digests of a pack's policy files, by cell
+_log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without locks
@@ -64,6 +70,15 @@ def full_message(root: Path) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Damage:
+    """A file of a finished pack that is missing, cut or altered."""
+
+    problem: str  # names the file
+    pack: str
+    cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
+
+
 class ResultsDir:
     """Append-only parts; every file is whole or absent."""
 
@@ -82,8 +97,8 @@ class ResultsDir:
             ResultsFolderError: the folder has none, or it cannot be read.
         """
         try:
-            content = yaml.safe_load(self.config_path.read_text())
-        except (OSError, yaml.YAMLError) as error:
+            content = parse_yaml(self.config_path.read_text())
+        except (OSError, UnicodeDecodeError, YAMLContentError) as error:
             raise ResultsFolderError(
                 f"{self.config_path}: cannot be read: {error}; is this a results folder?"
             ) from error
@@ -111,13 +126,17 @@ class ResultsDir:
 
     def write_grid(self, cells: Sequence[dict[str, Any]]) -> None:
         """Keeps the names and axes of all cells of the present grid, finished or not."""
-        with self._storage(), atomic_path(self.root / "cells.parquet") as temporary:
-            pd.DataFrame(cells).to_parquet(temporary, index=False)
+        with self._storage():
+            write_table(self.root / "cells.parquet", pd.DataFrame(cells))
 
     def read_grid(self) -> pd.DataFrame:
-        """The cells of the present grid; empty where no sweep has begun."""
+        """The cells of the present grid; empty where no sweep has begun.
+
+        Raises:
+            DamagedFileError: the file was cut or altered; the next run of the sweep writes it again.
+        """
         path = self.root / "cells.parquet"
-        return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+        return read_table(path) if path.exists() else pd.DataFrame()
 
     def append_log(self, pack: str, text: str) -> None:
         """Adds an error of a pack to its log."""
@@ -135,7 +154,7 @@ class ResultsDir:
             error: the error in full.
         """
         self.append_log(pack, error)
-        reason = error.strip().splitlines()[-1] if error.strip() else "unknown error"
+        reason = last_line(error)
         log = str(self.log_path(pack).relative_to(self.root))
         rows = [{**cell, "status": "failed", "error": reason, "log": log} for cell in cells]
         self.write_part(pack, {"trials": pd.DataFrame(rows)})
@@ -168,56 +187,162 @@ class ResultsDir:
         finally:
             lock.release()
 
-    def write_part(self, name: str, rows: dict[str, pd.DataFrame]) -> None:
-        """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them."""
+    def write_part(self, name: str, rows: Mapping[str, pd.DataFrame], policies: Collection[str] = ()) -> None:
+        """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them.
+
+        Args:
+            name: the pack.
+            rows: a frame per kind.
+            policies: cells whose policy files lie in the folder and belong to the pack.
+        """
+        notes = {_POLICIES: json.dumps({cell: file_digest(self.policy_path(cell)) for cell in policies})}
         for kind in KINDS:
-            if kind in rows and not rows[kind].empty:
-                with self._storage(), atomic_path(self._part(kind, name)) as temporary:
-                    rows[kind].to_parquet(temporary, index=False)
+            if kind not in rows or rows[kind].empty:
+                continue
+            with self._storage():
+                if kind == "trials":
+                    write_table(self.part_path(kind, name), rows[kind], notes)
+                else:
+                    notes[kind] = write_table(self.part_path(kind, name), rows[kind])
 
     def read_part(self, kind: str, name: str) -> pd.DataFrame:
-        """The rows of one pack; empty where it has none."""
-        path = self._part(kind, name)
-        return _read(path) if path.exists() else pd.DataFrame()
+        """The rows of one pack; empty where it has none.
+
+        Raises:
+            DamagedFileError: the file was cut or altered, or is not the one that the pack was finished with.
+        """
+        path = self.part_path(kind, name)
+        if kind == "trials":
+            return read_table(path) if path.exists() else pd.DataFrame()
+        wanted = self._notes(name).get(kind, "")
+        return read_table(path, sha256=wanted) if wanted or path.exists() else pd.DataFrame()
 
     def finished_cells(self) -> set[str]:
         """Names of the cells whose results are complete on disk (failed ones too, with their reason)."""
-        return {cell for path in self._part_paths("trials") for cell in _read(path, ["cell"])["cell"]}
+        return {cell for _, cells in self._owned_cells() for cell in cells}
 
     def forget_failed(self) -> int:
         """Forgets the cells recorded as failed so that they run again; returns their number."""
-        trials = self._read_parts("trials")
-        failed = set() if trials.empty else set(trials.loc[trials["status"] == "failed", "cell"])
-        for kind in reversed(KINDS) if failed else ():  # trials first: the cells are gone before their rows are
-            for path in self._part_paths(kind):
-                rows = pd.read_parquet(path)
-                kept = rows[~rows["cell"].isin(failed)]
-                if len(kept) < len(rows):
-                    with atomic_path(path) as temporary:
-                        kept.to_parquet(temporary, index=False)
-        return len(failed)
+        count = 0
+        for name in self.packs():
+            try:
+                trials = self.read_part("trials", name)
+            except DamagedFileError:
+                continue  # `repair` names it
+            failed = set(trials.loc[trials["status"] == "failed", "cell"])
+            count += len(failed)
+            self._forget(name, failed)
+        return count
+
+    def find_damages(self) -> list[Damage]:
+        """Reads every file of every finished pack and compares its checksum."""
+        return [damage for name in self.packs() for damage in self._damages_of(name)]
+
+    def repair(self) -> list[Damage]:
+        """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
+        damages = self.find_damages()
+        for damage in damages:
+            if damage.cells:
+                self._forget(damage.pack, damage.cells)
+            else:
+                self.part_path("trials", damage.pack).unlink()
+        return damages
 
     def read(self, kind: str, cells: Collection[str] | None = None) -> pd.DataFrame:
-        """All rows of a kind in a fixed order, of these cells only if given; each cell once."""
-        finished = self.finished_cells()
-        return self._read_cells(kind, finished if cells is None else finished & set(cells))
+        """All rows of a kind in a fixed order, of these cells only if given; each cell once.
 
-    def _read_cells(self, kind: str, cells: Collection[str]) -> pd.DataFrame:
-        rows = self._read_parts(kind)
-        if rows.empty:
-            return rows
-        rows = rows[rows["cell"].isin(cells)]
+        Damaged files are left out, with a warning each.
+        """
+        frames = []
+        for name, owned in self._owned_cells():
+            wanted = owned if cells is None else owned & set(cells)
+            try:
+                rows = self.read_part(kind, name) if wanted else pd.DataFrame()
+            except DamagedFileError as error:
+                _log.warning("%s; its rows are left out", error)
+                continue
+            if not rows.empty:
+                frames.append(rows[rows["cell"].isin(wanted)])
+        frames = [frame for frame in frames if not frame.empty]
+        if not frames:
+            return pd.DataFrame()
+        rows = pd.concat(frames, ignore_index=True)
         keys = [name for name in (*_ORDER, "stage", "step", "episode") if name in rows]
         return rows.sort_values(keys, kind="stable").drop_duplicates(keys).reset_index(drop=True)
 
     def merge(self, cells: Collection[str]) -> None:
         """Writes DIR/<kind>.parquet from the parts, for the cells of the present grid."""
-        finished = self.finished_cells() & set(cells)
         for kind in KINDS:
-            rows = self._read_cells(kind, finished)
+            rows = self.read(kind, cells)
             if not rows.empty:
-                with self._storage(), atomic_path(self.root / f"{kind}.parquet") as temporary:
-                    rows.to_parquet(temporary, index=False)
+                with self._storage():
+                    write_table(self.root / f"{kind}.parquet", rows)
+
+    def packs(self) -> list[str]:
+        """Names of the packs that are finished, in a fixed order."""
+        return sorted(path.stem for path in (self.root / "parts" / "trials").glob("[!.]*.parquet"))
+
+    def part_path(self, kind: str, name: str) -> Path:
+        """Where the rows of a pack lie."""
+        return self.root / "parts" / kind / f"{name}.parquet"
+
+    def _owned_cells(self) -> Iterator[tuple[str, set[str]]]:
+        """The packs with the cells whose rows are taken from each; a cell that two packs hold is the first one's."""
+        seen: set[str] = set()
+        for name in self.packs():
+            try:
+                trials = read_table(self.part_path("trials", name), ["cell", "status"])
+                missing = [kind for kind in self._kinds_needed(name, trials) if not self.part_path(kind, name).exists()]
+            except DamagedFileError:
+                continue  # `find_damages` names it
+            cells = set((trials[trials["status"] == "failed"] if missing else trials)["cell"]) - seen
+            seen |= cells
+            yield name, cells
+
+    def _kinds_needed(self, name: str, trials: pd.DataFrame) -> list[str]:
+        """The kinds beside `trials` that a pack has to have; packs of old versions do not say, but have episodes."""
+        if not (trials["status"] == "finished").any():
+            return []
+        noted = [kind for kind in KINDS if kind in self._notes(name)]
+        return noted or ["episodes"]
+
+    def _damages_of(self, name: str) -> Iterator[Damage]:
+        try:
+            trials, notes = self.read_part("trials", name), self._notes(name)
+        except DamagedFileError as error:
+            yield Damage(str(error), name, frozenset())
+            return
+        finished = frozenset(trials.loc[trials["status"] == "finished", "cell"])
+        for kind in self._kinds_needed(name, trials):
+            try:
+                rows = read_table(self.part_path(kind, name), ["cell"], notes.get(kind, ""))
+            except DamagedFileError as error:
+                yield Damage(str(error), name, finished)
+                continue
+            if kind == "episodes" and (lacking := finished - set(rows["cell"])):
+                yield Damage(f"{self.part_path(kind, name)}: lacks the rows of {len(lacking)} cells", name, lacking)
+        for cell, digest in json.loads(notes.get(_POLICIES, "{}")).items():
+            path = self.policy_path(cell)
+            if cell in finished and not path.is_file():
+                yield Damage(f"{path}: the policy of a finished cell is missing", name, frozenset([cell]))
+            elif cell in finished and file_digest(path) != digest:
+                yield Damage(f"{path}: is not the policy that was written; it was altered", name, frozenset([cell]))
+
+    def _notes(self, name: str) -> dict[str, str]:
+        path = self.part_path("trials", name)
+        return read_notes(path) if path.exists() else {}
+
+    def _forget(self, name: str, cells: Collection[str]) -> None:
+        """Takes these cells out of a pack's `trials` part; their other rows then belong to nobody and are not read."""
+        path = self.part_path("trials", name)
+        if not cells or not path.exists():
+            return
+        trials, notes = read_table(path), read_notes(path)
+        kept = trials[~trials["cell"].isin(cells)]
+        if kept.empty:
+            path.unlink()
+        elif len(kept) < len(trials):
+            write_table(path, kept, {key: value for key, value in notes.items() if key != "sha256"})
 
     @contextmanager
     def _storage(self) -> Iterator[None]:
@@ -235,20 +360,3 @@ class ResultsDir:
             for path in (self.root / folder).rglob(".*"):
                 if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink(missing_ok=True)
-
-    def _part(self, kind: str, name: str) -> Path:
-        return self.root / "parts" / kind / f"{name}.parquet"
-
-    def _part_paths(self, kind: str) -> list[Path]:
-        return sorted((self.root / "parts" / kind).glob("[!.]*.parquet"))
-
-    def _read_parts(self, kind: str) -> pd.DataFrame:
-        frames = [_read(path) for path in self._part_paths(kind)]
-        frames = [frame for frame in frames if not frame.empty]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def _read(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """A small parquet file: without Arrow's threads and data set layer this takes a quarter of pandas' time."""
-    with pq.ParquetFile(path) as file:
-        return file.read(columns, use_threads=False).to_pandas(use_threads=False)

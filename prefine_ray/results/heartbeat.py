@@ -12,10 +12,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-from prefine_ray.core.files import write_text
+from prefine_ray.core.checked_json import parse_json
+from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.files import read_bytes, write_text
 from prefine_ray.results.folder import StorageError, full_message, is_full
 
 BEAT_S = 5.0
+PHASES = ("preparing", "running", "finished", "stopped")
+UNREADABLE = "unreadable"
+_MAX_BYTES = 2**24
 LOST_S = 60.0  # without a beat for so long, the driver is gone (or cut off)
 
 
@@ -39,8 +44,9 @@ class SweepState:
     pid: int
     started: float  # Unix time of the run, not of the sweep's first run
     updated: float
-    phase: str  # "preparing", "running", "finished" or "stopped"
+    phase: str  # one of PHASES, or UNREADABLE
     running: list[RunningPack] = field(default_factory=list)
+    problem: str = ""  # of the file, where it is UNREADABLE
 
     @property
     def alive(self) -> bool:
@@ -49,12 +55,35 @@ class SweepState:
 
 
 def read_state(root: Path) -> SweepState | None:
-    """The latest state in a results folder, if there is one."""
-    try:
-        content = json.loads(_path(root).read_text())
-        return SweepState(**{**content, "running": [RunningPack(**pack) for pack in content["running"]]})
-    except (OSError, ValueError, TypeError, KeyError):
+    """The latest state in a results folder, if there is one; one that cannot be read has the phase UNREADABLE."""
+    path = _path(root)
+    if not path.exists():
         return None
+    try:
+        content = parse_json(read_bytes(path, _MAX_BYTES))
+        state = SweepState(**{**content, "running": [RunningPack(**pack) for pack in content["running"]]})
+        _check(state)
+        return state
+    except (PrefineError, ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = str(error) if str(path) in str(error) else f"{path}: {error}"
+        return SweepState("", 0, 0.0, 0.0, UNREADABLE, problem=problem)
+
+
+def _check(state: SweepState) -> None:
+    """Raises ValueError where a value is of another type, or a time is one that no clock has shown yet."""
+    packs = [(pack.name, pack.task, pack.label) for pack in state.running]
+    numbers = [number for pack in state.running for number in (pack.cells, pack.failures)]
+    times = [state.started, state.updated, *(pack.started for pack in state.running)]
+    if not all(isinstance(text, str) for text in (state.host, state.phase, *(t for pack in packs for t in pack))):
+        raise ValueError("holds a name that is no text")
+    if not all(type(number) is int and number >= 0 for number in (state.pid, *numbers)):
+        raise ValueError("holds a count that is no whole number")
+    if not all(isinstance(moment, int | float) and not isinstance(moment, bool) for moment in times):
+        raise ValueError("holds a time that is no number")
+    if state.phase not in PHASES:
+        raise ValueError(f"phase {state.phase!r} is none of {', '.join(PHASES)}")
+    if max(times) > time.time() + LOST_S:
+        raise ValueError("holds a time in the future; the clocks of the machines differ, or it was altered")
 
 
 class Heartbeat:

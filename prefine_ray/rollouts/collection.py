@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.files import read_bytes
 from prefine_ray.core.hashing import digest
 from prefine_ray.core.seeding import derive, episode_seeds
 from prefine_ray.core.settings import Positive, Section
@@ -69,11 +70,7 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
             f"{manifest}: no behaviour policies for {task.name}; make them with `prefine pretrain --task {task.name}`, "
             "or name a data file"
         )
-    entries = json.loads(manifest.read_text())["policies"]
-    all_of_them = [
-        Behaviour(manifest.parent / entry["name"], entry["scores"]["return"], entry["scores"]["cost"])
-        for entry in entries
-    ]
+    all_of_them = _listed(manifest)
     inside = [
         b for b in all_of_them if b.mean_cost <= task.cost_max and b.mean_return <= task.reward_max * REWARD_MARGIN
     ]
@@ -82,9 +79,23 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
     return inside
 
 
+def _listed(manifest: Path) -> list[Behaviour]:
+    """The behaviours of a manifest, which lie beside it."""
+    found = []
+    try:
+        for entry in parse_json(read_bytes(manifest))["policies"]:
+            name, scores = entry["name"], entry["scores"]
+            if Path(name).name != name:
+                raise NoBehavioursError(f"{manifest}: policy {name!r}: a file name in the same folder is needed")
+            found.append(Behaviour(manifest.parent / name, float(scores["return"]), float(scores["cost"])))
+    except (JSONContentError, KeyError, TypeError, ValueError) as error:
+        raise NoBehavioursError(f"{manifest}: not a list of policies ({error}); make it again") from error
+    return found
+
+
 def recipe_digest(task: Task, config: DataConfig, chosen: list[Behaviour]) -> str:
     """Names the data set that this recipe makes."""
-    files = [hashlib.sha256(behaviour.path.read_bytes()).hexdigest() for behaviour in chosen]
+    files = [hashlib.sha256(read_bytes(behaviour.path)).hexdigest() for behaviour in chosen]
     return digest([RECIPE_VERSION, task.name, config.episodes, config.seed, files])
 
 

@@ -20,6 +20,11 @@ from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.rollouts.rollout import rollout
 from prefine_ray.simulators import VectorStepper
 
+NO_RESET_SEEDS = (
+    "closed-loop counterfactuals need the reset seed of each episode, and this data set has none; "
+    "use `counterfactuals: learner` or `actors` (state-matched)"
+)
+
 
 class NoResetSeedsError(PrefineError, ValueError):
     """Closed-loop counterfactuals of trajectories whose initial states cannot be made again."""
@@ -30,18 +35,14 @@ class CounterfactualGenerator:
 
     def __init__(self, task: str, trajectories: Trajectories, mode: Mode):
         if mode == "closed_loop" and trajectories.seeds is None:
-            raise NoResetSeedsError(
-                "closed-loop counterfactuals need the reset seed of each episode, and this data set has none; "
-                "use `counterfactuals: learner` or `actors` (state-matched)"
-            )
+            raise NoResetSeedsError(NO_RESET_SEEDS)
         self._task, self._trajectories, self._mode = task, trajectories, mode
         self._stepper: VectorStepper | None = None
 
     def generate(self, request: CounterfactualRequest) -> Counterfactuals:
         """The counterfactual trajectories of one member; one that has diverged is not let into a simulator."""
         policy = policy_from_bytes(request.policy, allow_diverged=True)
-        diverged = any(not torch.isfinite(value).all() for value in policy.state_dict().values())
-        if self._mode == "state_matched" or diverged:
+        if self._mode == "state_matched" or not all(policy.finite_members()):
             return state_matched(policy, self._trajectories, request)
         if self._stepper is None or self._stepper.num_envs != len(request.episodes):
             self.close()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
+from prefine_ray.core.tables import read_table
 from prefine_ray.experiment.axes import label_of
 from prefine_ray.experiment.cells import BASE, identity_columns
 from prefine_ray.results.folder import ResultsDir
@@ -105,18 +104,21 @@ class CellRows:
 
 def part_versions(results: ResultsDir) -> dict[str, str]:
     """The finished packs by name, with a text that changes when a part is written again."""
-    paths = sorted((results.root / "parts" / "trials").glob("[!.]*.parquet"))
-    return {path.stem: f"{path.stat().st_mtime_ns}-{path.stat().st_size}" for path in paths}
+    files = {name: results.part_path("trials", name).stat() for name in results.packs()}
+    return {name: f"{file.st_mtime_ns}-{file.st_size}" for name, file in files.items()}
 
 
 def read_part(results: ResultsDir, name: str) -> dict[str, CellRows]:
-    """The cells of one part by name; reads this part only, whatever the size of the sweep."""
+    """The cells of one part by name; reads this part only, whatever the size of the sweep.
+
+    Raises:
+        DamagedFileError: a file of the part was cut or altered.
+    """
     curves, episodes = (_rows_by_cell(results, kind, name) for kind in ("curves", "episodes"))
-    path = _trials_path(results, name)
-    ended_ms = int(1000 * path.stat().st_mtime)
+    ended_ms = int(1000 * results.part_path("trials", name).stat().st_mtime)
     nothing = pd.DataFrame()
     cells = {}
-    for row in pd.read_parquet(path).to_dict("records"):
+    for row in results.read_part("trials", name).to_dict("records"):
         cell = str(row["cell"])
         trial = {str(key): value for key, value in row.items()}
         cells[cell] = CellRows(trial, curves.get(cell, nothing), episodes.get(cell, nothing), ended_ms)
@@ -125,7 +127,7 @@ def read_part(results: ResultsDir, name: str) -> dict[str, CellRows]:
 
 def count_cells(results: ResultsDir, name: str) -> int:
     """The number of cells of one part."""
-    return pq.read_metadata(_trials_path(results, name)).num_rows
+    return len(read_table(results.part_path("trials", name), ["cell"]))
 
 
 def text_digest(text: str) -> str:
@@ -133,10 +135,6 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _trials_path(results: ResultsDir, name: str) -> Path:
-    return results.root / "parts" / "trials" / f"{name}.parquet"
-
-
 def _rows_by_cell(results: ResultsDir, kind: str, name: str) -> dict[str, pd.DataFrame]:
-    path = results.root / "parts" / kind / f"{name}.parquet"
-    return {str(cell): rows for cell, rows in pd.read_parquet(path).groupby("cell")} if path.exists() else {}
+    rows = results.read_part(kind, name)
+    return {} if rows.empty else {str(cell): of_cell for cell, of_cell in rows.groupby("cell")}

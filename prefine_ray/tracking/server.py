@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
+
+from prefine_ray.core.masking import mask
 
 _TIMEOUT_S = 10.0
 
@@ -16,19 +17,19 @@ def server_problem(uri: str) -> str | None:
 
     A store in a file, such as sqlite, is not tried.
     """
-    parts = urlsplit(uri)
+    remedy = "start it on an address that every node reaches, and set MLFLOW_TRACKING_URI to that"
     try:
+        parts = urlsplit(uri)
         if parts.scheme in ("http", "https"):
             bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-            urllib.request.urlopen(f"{bare.geturl().rstrip('/')}/health", timeout=_TIMEOUT_S).close()
+            health = bare._replace(path=f"{bare.path.rstrip('/')}/health", fragment="").geturl()
+            urllib.request.urlopen(health, timeout=_TIMEOUT_S).close()
         elif parts.hostname:
             socket.create_connection((parts.hostname, parts.port or 5432), _TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return None  # it answers; a proxy before it may want a login
     except OSError as error:
-        shown = re.sub(r"//[^/@]*@", "//", uri)
-        return (
-            f"does not reach MLflow at {shown} ({getattr(error, 'reason', error)}); "
-            "start it on an address that every node reaches, and set MLFLOW_TRACKING_URI to that"
-        )
+        return f"does not reach MLflow at {mask(uri)} ({mask(str(getattr(error, 'reason', error)), uri)}); {remedy}"
+    except ValueError as error:  # no address at all
+        return f"cannot use MLFLOW_TRACKING_URI {mask(uri)} ({mask(str(error), uri)}); {remedy}"
     return None

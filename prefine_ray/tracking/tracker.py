@@ -16,7 +16,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -32,8 +31,9 @@ from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
-from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.errors import DamagedFileError, PrefineError
 from prefine_ray.core.files import write_text
+from prefine_ray.core.masking import encode_user, mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.cell_record import CellRows, count_cells, part_versions, read_part, text_digest
 
@@ -59,6 +59,10 @@ _SETTINGS = {
 _ATTEMPTS = 2
 _PAUSE_S = 60.0
 _EVERY_S = 5.0  # between two updates
+
+
+class StoreError(PrefineError, RuntimeError):
+    """MLflow's store cannot be used as it is; the message says the remedy."""
 
 
 class ServeError(PrefineError, RuntimeError):
@@ -119,13 +123,14 @@ class Tracker:
             uri: of the MLflow store; by default MLFLOW_TRACKING_URI, else sqlite in the results folder.
         """
         self.results, self.sweep = results, sweep
-        self.uri = uri or tracking_uri(results)
+        self.uri = encode_user(uri or tracking_uri(results))
         self._folder = results.root / "mlflow"
         self._is_local = self.uri == _local_uri(results)
         self._key = "local" if self._is_local else text_digest(self.uri)  # a URI may hold a password
         self._client: MlflowClient | None = None
         self._config = ""
         self._away = False
+        self._damaged: list[str] = []  # parts that the latest sync could not read
         self._resting_until = 0.0  # on the monotonic clock
 
     def start(self, config_text: str) -> None:
@@ -154,19 +159,20 @@ class Tracker:
         logged: set[str] = set()
         error = Exception()
         for _ in range(_ATTEMPTS):
+            self._damaged = []
             try:
                 with self._exclusive_record() as record:
                     self._push(record, logged)
                 self._away, self._resting_until = False, 0.0
-                return SyncReport(len(logged), 0)
-            except _outages() as caught:
+                return SyncReport(len(logged), len(self._damaged), "; ".join(self._damaged))
+            except Exception as caught:  # whatever a store, its driver or the network raises: a sweep goes on
                 error = caught
         missing = self._count_missing()
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = mask(_reason(error, self.uri), self.uri)
         if not self._away:
             _log.warning(
                 "MLflow at %s is not taking results: %s. The sweep continues; `prefine sync %s` sends what is missing.",
-                without_password(self.uri),
+                mask(self.uri),
                 reason,
                 self.results.root,
             )
@@ -207,7 +213,11 @@ class Tracker:
 
     def _count_missing(self) -> int:
         fresh = self._fresh_parts(self._sent(_Record.read(self._record_path)))
-        return sum(count_cells(self.results, name) for name in fresh)
+        count = 0
+        for name in fresh:
+            with suppress(DamagedFileError):
+                count += count_cells(self.results, name)
+        return count
 
     # ------------------------------------------------------------------ sending
 
@@ -228,7 +238,11 @@ class Tracker:
         fresh = self._fresh_parts(sent)  # all of them if the parent is new
         bar = tqdm(fresh.items(), "MLflow", unit="pack", delay=5, leave=False, disable=len(fresh) < 2)
         for name, version in bar:
-            self._send_part(client, experiment, sent.parent, name, logged)
+            try:
+                self._send_part(client, experiment, sent.parent, name, logged)
+            except DamagedFileError as error:
+                self._damaged.append(str(error))  # the others are sent
+                continue
             sent.parts[name] = version
             record.write(self._record_path)
         if sent.status != record.status:
@@ -238,6 +252,12 @@ class Tracker:
 
     def _experiment(self, client: MlflowClient) -> str:
         found = client.get_experiment_by_name(EXPERIMENT)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"its experiment {EXPERIMENT!r} was deleted; bring it back with `mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}` (MLFLOW_TRACKING_URI as here), or remove it for good with "
+                "`mlflow gc`"
+            )
         if found is not None:
             return found.experiment_id
         artifacts = (self._folder / "artifacts").resolve().as_uri() if self._is_local else None
@@ -339,16 +359,17 @@ def serve(results: ResultsDir, port: int = 5000) -> None:
     Raises:
         ServeError: the folder has no MLflow store, or the port is taken.
     """
-    uri = tracking_uri(results)
+    uri = encode_user(tracking_uri(results))
     if uri.startswith("http"):
-        print(f"MLflow runs at {without_password(uri)} (MLFLOW_TRACKING_URI)")
+        print(f"MLflow runs at {mask(uri)} (MLFLOW_TRACKING_URI)")
         return
     store = results.root / "mlflow" / "mlflow.db"
     if uri == _local_uri(results) and not store.exists():
         raise ServeError(f"{store}: no runs here yet; `prefine sync {results.root}` sends results to MLflow")
     _check_port(port)
     apply_settings()
-    options = ["--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not as an option: it may hold a password, which ps would show
+    options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *options, "--uvicorn-opts", "--log-level warning"]
     print(f"MLflow opens at http://127.0.0.1:{port} in a few seconds; Ctrl-C ends it", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -363,22 +384,20 @@ def serve(results: ResultsDir, port: int = 5000) -> None:
         server.wait()
 
 
-def without_password(uri: str) -> str:
-    """The URI as it may be printed."""
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
 def apply_settings() -> None:
     """Bounds MLflow's waiting and stops its printing; what the user has set in the environment stays."""
     for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings hold addresses with their passwords
 
 
 def _connect(uri: str) -> MlflowClient:
     """A client, after making sure that a database server answers: MLflow would wait 100 s for one."""
     apply_settings()
+    if uri.startswith("sqlite") and set("?#%") & set(uri):
+        raise StoreError("the path of its sqlite file has one of ? # %; choose another --results, or a server")
     import sqlalchemy
     from mlflow import MlflowClient
 
@@ -387,12 +406,14 @@ def _connect(uri: str) -> MlflowClient:
     return MlflowClient(uri)
 
 
-def _outages() -> tuple[type[Exception], ...]:
-    """What is raised when a store is unavailable, full or refuses; requests' errors are OSErrors."""
-    from mlflow import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError, OSError
+def _reason(error: Exception, uri: str) -> str:
+    """Why a store takes nothing, in one line, with the remedy where it is known."""
+    if isinstance(error, StoreError):
+        return str(error)
+    first = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, ModuleNotFoundError):
+        return f"{first}; {uri.partition(':')[0]} needs this driver: install it beside prefine-ray"
+    return first
 
 
 def _search(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:

@@ -115,6 +115,16 @@ def test_the_weight_is_picked_on_tuning_episodes_where_there_are_any(tmp_path: P
     assert on_tuning.choices["picked_on"].tolist() == ["tuning"]
 
 
+def test_warnings_tell_of_rows_of_different_versions(tmp_path: Path, two_tasks: pd.DataFrame):
+    folder = write_results(tmp_path, two_tasks, with_training=True)
+    trials = pd.read_parquet(folder / "trials.parquet")
+    engines = ["mujoco 2.3.3", "pybullet 3.2.6", "pybullet 3.2.7"]
+    trials = trials.assign(commit="abc", physics=[engines[row % 3] for row in range(len(trials))])
+    trials.to_parquet(folder / "trials.parquet")
+    told = " ".join(summarize(load_results(folder)).warnings)
+    assert "different versions stand side by side: pybullet 3.2.6; pybullet 3.2.7." in told
+
+
 def test_warnings_tell_of_missing_tasks_few_seeds_pooled_and_failed_cells(tmp_path: Path, two_tasks: pd.DataFrame):
     pooled = two_tasks[two_tasks["weight"] == 5.0].assign(cell=lambda rows: rows["cell"] + "-other")
     folder = write_results(tmp_path, pd.concat([two_tasks, pooled]), with_training=True)

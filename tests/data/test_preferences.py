@@ -271,8 +271,8 @@ def test_bad_labels_are_refused_with_what_and_where(tmp_path, case):
 
 def test_files_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
-    for name in ("x.csv", "missing.json"):
-        with pytest.raises(LabelFileError, match=f"{name}: cannot be read as text"):
+    for name, problem in (("x.csv", "cannot be read as text"), ("missing.json", "there is no such file")):
+        with pytest.raises(LabelFileError, match=f"{name}: {problem}"):
             read_labels(tmp_path / name, num_episodes=8)
 
 

@@ -25,9 +25,12 @@ def make_trajectories(lengths, terminated=None, seed=0, labelled=True) -> Trajec
     fallen = np.zeros(len(lengths), dtype=bool) if terminated is None else np.asarray(terminated)
     terminals, timeouts = np.zeros(steps, dtype=bool), np.zeros(steps, dtype=bool)
     terminals[ends], timeouts[ends] = fallen, ~fallen
+    observations, next_observations = (rng.standard_normal((steps, 7), dtype=np.float32) for _ in range(2))
+    inside = np.flatnonzero(~(terminals | timeouts))
+    next_observations[inside] = observations[inside + 1]
     return Trajectories(
-        observations=rng.standard_normal((steps, 7), dtype=np.float32),
-        next_observations=rng.standard_normal((steps, 7), dtype=np.float32),
+        observations=observations,
+        next_observations=next_observations,
         actions=rng.uniform(-1, 1, (steps, 2)).astype(np.float32),
         rewards=rng.standard_normal(steps, dtype=np.float32),
         costs=rng.integers(0, 2, steps).astype(np.float32),
@@ -285,7 +288,7 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path):
         read_summary(tmp_path / "x.hdf5")
     with pytest.raises(TrajectoryFileError, match=r"y\.hdf5: there is no such file"):
         read_attrs(tmp_path / "y.hdf5")
-    with pytest.raises(TrajectoryFileError, match="not a whole HDF5 file"):
+    with pytest.raises(TrajectoryFileError, match="is a folder; a DSRL HDF5 file is needed"):
         read_dsrl(tmp_path)
 
 

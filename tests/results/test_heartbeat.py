@@ -1,13 +1,15 @@
 import contextlib
+import json
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from prefine_ray.analysis.status import driver_line
 from prefine_ray.results import heartbeat as module
 from prefine_ray.results.folder import StorageError
-from prefine_ray.results.heartbeat import Heartbeat, RunningPack, read_state
+from prefine_ray.results.heartbeat import UNREADABLE, Heartbeat, RunningPack, read_state
 
 
 def test_a_run_says_what_it_does_and_how_it_ended(tmp_path):
@@ -53,12 +55,33 @@ def test_a_driver_without_a_beat_is_lost(tmp_path):
     assert not state.alive
 
 
-def test_a_damaged_state_is_none(tmp_path):
+STATE = {"host": "a", "pid": 3, "started": 1.0, "updated": 2.0, "phase": "running", "running": []}
+PACK = {"name": "p", "task": "BallRun", "label": "x", "cells": 2, "started": 1.0, "failures": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"host": "a"', "not JSON"),
+        ("", "not JSON"),
+        ("[]", "state.json"),
+        (json.dumps({**STATE, "updated": float("nan")}), "NaN is not a number"),
+        (json.dumps({**STATE, "updated": 1e18}), "in the future"),
+        (json.dumps({**STATE, "pid": "x"}), "no whole number"),
+        (json.dumps({**STATE, "phase": "flying"}), "phase 'flying'"),
+        (json.dumps({**STATE, "running": [{**PACK, "started": 1e18}]}), "in the future"),
+        (json.dumps({**STATE, "running": [{"name": "p"}]}), "state.json"),
+    ],
+)
+def test_a_damaged_state_is_named(tmp_path, content, problem):
     assert read_state(tmp_path) is None
-    (tmp_path / "state.json").write_text('{"host": "a"')
-    assert read_state(tmp_path) is None
-    (tmp_path / "state.json").write_text("{}")
-    assert read_state(tmp_path) is None
+    (tmp_path / "state.json").write_text(json.dumps({**STATE, "running": [PACK]}))
+    assert read_state(tmp_path).running == [RunningPack(**PACK)]
+    (tmp_path / "state.json").write_text(content)
+    state = read_state(tmp_path)
+    assert (state.phase, state.alive) == (UNREADABLE, False)
+    assert problem in state.problem
+    assert f"{tmp_path / 'state.json'}" in driver_line(state)
 
 
 def fill_and_wait(folder: Path) -> None:

@@ -20,9 +20,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from prefine_ray.core.masking import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
-from prefine_ray.tracking.tracker import EXPERIMENT, ServeError, Tracker, serve, tracking_uri, without_password
+from prefine_ray.tracking.tracker import EXPERIMENT, ServeError, Tracker, serve, tracking_uri
 from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
     CURVE_STEPS,
@@ -349,7 +350,7 @@ def test_where_the_store_is(results: ResultsDir, monkeypatch: pytest.MonkeyPatch
     assert tracking_uri(results) == f"sqlite:///{results.root / 'mlflow' / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@tracking:5000")
     assert Tracker(results, "quick").uri == "http://user:secret@tracking:5000"
-    assert without_password(tracking_uri(results)) == "http://tracking:5000"
+    assert mask(tracking_uri(results)) == "http://tracking:5000"
 
 
 QUIET = """
@@ -422,3 +423,44 @@ def test_pages_that_cannot_be_shown(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@tracking:5000")
     serve(results, 5000)
     assert capsys.readouterr().out == "MLflow runs at http://tracking:5000 (MLFLOW_TRACKING_URI)\n"
+
+
+SECRETS = [("http://user:p@ss/word@127.0.0.1:9", "word"), ("http://127.0.0.1:9/x?token=abcdef99", "abcdef99")]
+
+
+@pytest.mark.parametrize(("uri", "secret"), SECRETS)
+def test_no_secret_of_the_address_is_shown(results: ResultsDir, caplog, uri: str, secret: str) -> None:
+    write_pack(results, "p1", ["aa"])
+    report = Tracker(results, "sweep", uri).sync()
+    assert report.error
+    shown = f"{report} {caplog.text} {[path.read_text() for path in results.root.rglob('*.json')]}"
+    assert secret not in shown
+
+
+def test_a_store_without_its_driver_is_one_line_and_the_sweep_goes_on(results: ResultsDir) -> None:
+    write_pack(results, "p1", ["aa"])
+    report = Tracker(results, "sweep", "mssql+pymssql://u:geheim@127.0.0.1/x").sync()
+    assert "driver" in report.error
+    assert "geheim" not in report.error
+
+
+def test_a_damaged_part_is_named_and_the_others_are_sent(results: ResultsDir) -> None:
+    for name, cells in (("p1", ["aa"]), ("p2", ["bb"])):
+        write_pack(results, name, cells)
+    path = results.part_path("trials", "p1")
+    path.write_bytes(path.read_bytes()[:-40])
+    report = Tracker(results, "sweep").sync()
+    assert str(path) in report.error
+    assert (report.logged, report.missing) == (1, 1)
+
+
+def test_a_deleted_experiment_is_said_with_the_remedy(results: ResultsDir) -> None:
+    from mlflow import MlflowClient
+
+    write_pack(results, "p1", ["aa"])
+    tracker = Tracker(results, "sweep")
+    assert tracker.sync().error == ""
+    client = MlflowClient(tracker.uri)
+    client.delete_experiment(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+    write_pack(results, "p2", ["bb"])
+    assert "mlflow experiments restore" in Tracker(results, "sweep").sync().error
