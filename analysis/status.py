@@ -92,7 +92,7 @@ def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame) -> str:
 
 def _ended_since(root: Path, started: float) -> int:
     """Cells whose rows were written since `started` (Unix time)."""
-    paths = (root / "parts" / "trials").glob("[!.]*.parquet")
+    paths = ResultsDir(root).part_paths("trials")
     return sum(len(pd.read_parquet(path, columns=["cell"])) for path in paths if path.stat().st_mtime >= started)
 
 

@@ -79,7 +79,7 @@ def search(options: Options) -> int:
     from prefine_ray.cli.results import show_search_report
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.experiment.shipped import find_config
-    from prefine_ray.orchestration.run_search import run_search
+    from prefine_ray.orchestration.search.run import run_search
 
     changes = {"tasks": (options.task,) if options.task else (), "search.trials": options.trials}
     config = load_search_config(find_config(options.config), _overrides(options, changes))

@@ -172,24 +172,24 @@ class ResultsDir:
         """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them."""
         for kind in KINDS:
             if kind in rows and not rows[kind].empty:
-                with self._storage(), atomic_path(self._part(kind, name)) as temporary:
+                with self._storage(), atomic_path(self.part_path(kind, name)) as temporary:
                     rows[kind].to_parquet(temporary, index=False)
 
     def read_part(self, kind: str, name: str) -> pd.DataFrame:
         """The rows of one pack; empty where it has none."""
-        path = self._part(kind, name)
+        path = self.part_path(kind, name)
         return _read(path) if path.exists() else pd.DataFrame()
 
     def finished_cells(self) -> set[str]:
         """Names of the cells whose results are complete on disk (failed ones too, with their reason)."""
-        return {cell for path in self._part_paths("trials") for cell in _read(path, ["cell"])["cell"]}
+        return {cell for path in self.part_paths("trials") for cell in _read(path, ["cell"])["cell"]}
 
     def forget_failed(self) -> int:
         """Forgets the cells recorded as failed so that they run again; returns their number."""
         trials = self._read_parts("trials")
         failed = set() if trials.empty else set(trials.loc[trials["status"] == "failed", "cell"])
         for kind in reversed(KINDS) if failed else ():  # trials first: the cells are gone before their rows are
-            for path in self._part_paths(kind):
+            for path in self.part_paths(kind):
                 rows = pd.read_parquet(path)
                 kept = rows[~rows["cell"].isin(failed)]
                 if len(kept) < len(rows):
@@ -236,14 +236,20 @@ class ResultsDir:
                 if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink(missing_ok=True)
 
-    def _part(self, kind: str, name: str) -> Path:
+    def packs(self) -> list[str]:
+        """Names of the packs that count, in a fixed order."""
+        return [path.stem for path in self.part_paths("trials")]
+
+    def part_path(self, kind: str, name: str) -> Path:
+        """Where the rows of a kind of a pack lie."""
         return self.root / "parts" / kind / f"{name}.parquet"
 
-    def _part_paths(self, kind: str) -> list[Path]:
+    def part_paths(self, kind: str) -> list[Path]:
+        """The parts of a kind that are there, in a fixed order."""
         return sorted((self.root / "parts" / kind).glob("[!.]*.parquet"))
 
     def _read_parts(self, kind: str) -> pd.DataFrame:
-        frames = [_read(path) for path in self._part_paths(kind)]
+        frames = [_read(path) for path in self.part_paths(kind)]
         frames = [frame for frame in frames if not frame.empty]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

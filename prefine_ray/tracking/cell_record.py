@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,14 +104,14 @@ class CellRows:
 
 def part_versions(results: ResultsDir) -> dict[str, str]:
     """The finished packs by name, with a text that changes when a part is written again."""
-    paths = sorted((results.root / "parts" / "trials").glob("[!.]*.parquet"))
+    paths = results.part_paths("trials")
     return {path.stem: f"{path.stat().st_mtime_ns}-{path.stat().st_size}" for path in paths}
 
 
 def read_part(results: ResultsDir, name: str) -> dict[str, CellRows]:
     """The cells of one part by name; reads this part only, whatever the size of the sweep."""
     curves, episodes = (_rows_by_cell(results, kind, name) for kind in ("curves", "episodes"))
-    path = _trials_path(results, name)
+    path = results.part_path("trials", name)
     ended_ms = int(1000 * path.stat().st_mtime)
     nothing = pd.DataFrame()
     cells = {}
@@ -125,7 +124,7 @@ def read_part(results: ResultsDir, name: str) -> dict[str, CellRows]:
 
 def count_cells(results: ResultsDir, name: str) -> int:
     """The number of cells of one part."""
-    return pq.read_metadata(_trials_path(results, name)).num_rows
+    return pq.read_metadata(results.part_path("trials", name)).num_rows
 
 
 def text_digest(text: str) -> str:
@@ -133,10 +132,6 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _trials_path(results: ResultsDir, name: str) -> Path:
-    return results.root / "parts" / "trials" / f"{name}.parquet"
-
-
 def _rows_by_cell(results: ResultsDir, kind: str, name: str) -> dict[str, pd.DataFrame]:
-    path = results.root / "parts" / kind / f"{name}.parquet"
+    path = results.part_path(kind, name)
     return {str(cell): rows for cell, rows in pd.read_parquet(path).groupby("cell")} if path.exists() else {}
