@@ -207,8 +207,9 @@ class ResultsDir:
         if rows.empty:
             return rows
         rows = rows[rows["cell"].isin(cells)]
-        keys = [name for name in (*_ORDER, "stage", "step", "episode") if name in rows]
-        return rows.sort_values(keys, kind="stable").drop_duplicates(keys).reset_index(drop=True)
+        within = [name for name in ("cell", "stage", "step", "episode") if name in rows]
+        order = [*(name for name in _ORDER if name in rows), *within]  # cells may differ in other axes
+        return rows.sort_values(order, kind="stable").drop_duplicates(within).reset_index(drop=True)
 
     def merge(self, cells: Collection[str]) -> None:
         """Writes DIR/<kind>.parquet from the parts, for the cells of the present grid."""
