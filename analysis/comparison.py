@@ -24,6 +24,7 @@ from prefine_ray.analysis.columns import (
     low,
 )
 from prefine_ray.analysis.estimates import score_matrices
+from prefine_ray.analysis.rows import same_kind
 from prefine_ray.analysis.statistics.estimators import FloatArray, dominated_area, mean
 from prefine_ray.analysis.statistics.intervals import jackknife_limits
 from prefine_ray.tasks.spec import BENCHMARK
@@ -51,7 +52,7 @@ def comparisons(tested: pd.DataFrame, choices: pd.DataFrame, kinds: tuple[str, .
 def _of_kind(runs: pd.DataFrame, choices: pd.DataFrame, kind: str) -> Iterator[dict[str, Any]]:
     ours = runs[(runs[METHOD] == PREFINE) & (runs[PREFERRED] == kind)]
     best = ours.merge(choices[[*SETTING, WEIGHT]], on=[*SETTING, WEIGHT])
-    rivals = runs[runs[PREFERRED].isin([kind, ""]) & ~runs[METHOD].isin([BASE, PREFINE])]
+    rivals = runs[runs[PREFERRED].isin(same_kind(kind)) & ~runs[METHOD].isin([BASE, PREFINE])]
     rivals = pd.concat([ours[(ours[WEIGHT] == CONTROL_WEIGHT) & (best[WEIGHT].max() > CONTROL_WEIGHT)], rivals])
     for (method, weight), theirs in rivals.groupby([METHOD, WEIGHT], dropna=False, sort=False):
         theirs = theirs.merge(best[_PAIRED], on=_PAIRED)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prefine_ray.analysis.columns import BASE, CONDITION, KEYS, METRICS, PLAIN, REPLICATE
+from prefine_ray.analysis.columns import BASE, CONDITION, KEYS, METRICS, PLAIN, PREFINE, REPLICATE
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.tables import read_table
 from prefine_ray.experiment.axes import axes
@@ -146,6 +146,7 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
     stages = rows["stage"] if "stage" in rows else pd.Series("finetuned", index=rows.index)
     listed = rows[stages.str.match(_STAGE)]
     filled = listed[EPISODE_COLUMNS].assign(
+        method=_methods(listed),
         preferred=_kinds(listed),
         split=listed["split"].fillna(TEST) if "split" in listed else TEST,
         replicate=listed[REPLICATE] if REPLICATE in listed else listed["seed"],
@@ -186,7 +187,27 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
     nothing = pd.Series(0.0, index=rows.index)
     sizes, noises = (rows.get(name, nothing).fillna(0.0) for name in ("num_preferred", "label_noise"))
     words = rows["preferred"].fillna("")
-    return [preference_kind(*key) for key in zip(words, sizes, noises, _further(rows), strict=True)]
+    further = [text if method == PREFINE else "" for text, method in zip(_further(rows), rows["method"], strict=True)]
+    return [preference_kind(*key) for key in zip(words, sizes, noises, further, strict=True)]
+
+
+def same_kind(kind: str) -> list[str]:
+    """The kinds that a method without the further axes has beside PREFINE's of this kind."""
+    return [kind, kind.partition(_AND)[0], ""]
+
+
+def method_parts(method: str) -> tuple[str, str]:
+    """A method's name, and the label of its further axes' values, "" where it has none."""
+    name, _, further = method.partition(_AND)
+    return name, further
+
+
+def _methods(rows: pd.DataFrame) -> list[str]:
+    """The methods; those that are compared carry the label of their further axes in their name."""
+    return [
+        f"{method}{_AND}{further}" if further and method != PREFINE else str(method)
+        for method, further in zip(rows["method"], _further(rows), strict=True)
+    ]
 
 
 def _further(rows: pd.DataFrame) -> list[str]:

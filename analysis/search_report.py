@@ -23,7 +23,6 @@ from prefine_ray.analysis.rows import ResultsError, episode_table, run_table
 from prefine_ray.core.files import write_text
 from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, searched_value, with_values
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.tracking.cell_record import part_versions
 
 _ASKED = "search."  # prefix of the trials' columns that hold the searched values
 
@@ -70,7 +69,7 @@ def trial_table(results: ResultsDir) -> pd.DataFrame:
     Raises:
         ResultsError: no trial has ended.
     """
-    names = list(part_versions(results))
+    names = results.packs()
     rows = [_trial_row(results, name) for name in names]
     if not rows:
         raise ResultsError(f"{results.root}: no trial has ended yet; run or resume the search first")

@@ -104,7 +104,7 @@ def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame, damaged: s
 def _ended_since(root: Path, started: float, damaged: set[str]) -> int:
     """Cells whose rows were written since `started` (Unix time)."""
     results = ResultsDir(root)
-    recent = [name for name in results.packs() if results.part_path("trials", name).stat().st_mtime >= started]
+    recent = [path.stem for path in results.part_paths("trials") if path.stat().st_mtime >= started]
     return sum(len(results.read_part("trials", name)) for name in recent if name not in damaged)
 
 

@@ -34,7 +34,7 @@ from prefine_ray.analysis.comparison import comparisons
 from prefine_ray.analysis.effects import effects
 from prefine_ray.analysis.estimates import average, policy_rows, safe_tasks
 from prefine_ray.analysis.published import published_name, published_scores
-from prefine_ray.analysis.rows import Results, kind_parts, run_table
+from prefine_ray.analysis.rows import Results, kind_parts, run_table, same_kind
 from prefine_ray.analysis.statistics.estimators import iqm, kept, mean, reduction
 from prefine_ray.analysis.thresholds import LEVELS, threshold_level
 from prefine_ray.experiment.cells import TEST, TUNING
@@ -159,7 +159,7 @@ def main_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
 
 def _suite_rows(runs: pd.DataFrame, choices: pd.DataFrame, variant: str) -> Iterator[dict[str, Any]]:
     """The averages of the base policy, every weight, the best weight and every other method over each suite."""
-    listed = runs[runs[TASK].isin(BENCHMARK) & runs[PREFERRED].isin([variant, ""])]
+    listed = runs[runs[TASK].isin(BENCHMARK) & runs[PREFERRED].isin(same_kind(variant))]
     base = listed[listed[METHOD] == BASE]
     on = [*SETTING, WEIGHT]
     chosen = listed[listed[METHOD] == PREFINE].merge(choices[on], on=on).assign(method=BEST, weight=np.nan)

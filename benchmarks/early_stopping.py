@@ -24,8 +24,8 @@ from prefine_ray.experiment.cells import TaskInputs
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.experiment.search_config import SearchConfig, load_search_config
 from prefine_ray.experiment.search_trials import SearchTrial, make_trial, stops
-from prefine_ray.orchestration.round_search import RoundSearch
-from prefine_ray.orchestration.search_rows import write_trial
+from prefine_ray.orchestration.search.rounds import RoundSearch
+from prefine_ray.orchestration.search.rows import write_trial
 from prefine_ray.orchestration.training import TrainedPack
 from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.results.folder import ResultsDir

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from prefine_ray.analysis.rows import same_kind
 from prefine_ray.analysis.summary import Summary
 from prefine_ray.core.files import atomic_path
 
@@ -69,7 +70,8 @@ def panel_grid(
 def front_rows(summary: Summary, variant: str, task: str, threshold: float) -> pd.DataFrame:
     """All policies of a panel: a task, a threshold, and a kind of preferences or none."""
     cells = summary.cells
-    rows = cells[(cells["task"] == task) & (cells["threshold"] == threshold) & cells["preferred"].isin([variant, ""])]
+    cells = cells[cells["preferred"].isin(same_kind(variant))]
+    rows = cells[(cells["task"] == task) & (cells["threshold"] == threshold)]
     return rows.sort_values(["method", "weight"])
 
 

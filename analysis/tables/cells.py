@@ -20,6 +20,7 @@ from prefine_ray.analysis.columns import (
     high,
     low,
 )
+from prefine_ray.analysis.rows import method_parts
 from prefine_ray.analysis.summary import BEST
 from prefine_ray.methods.registry import methods
 
@@ -78,8 +79,10 @@ def policy_name(method: str, weight: float) -> str:
 
 def method_name(method: str) -> str:
     """A compared method's name in tables and plots."""
-    known = methods().get(method)
-    return known.shown if known else method  # rows of a method that is registered elsewhere
+    name, further = method_parts(method)
+    known = methods().get(name)
+    shown = known.shown if known else name  # the rows may be of a method that is registered elsewhere
+    return f"{shown} ({further})" if further else shown
 
 
 def weight_cell(row: pd.Series | None, remark: bool) -> Cell:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from prefine_ray.analysis.columns import BASE, COST, METHOD, PREFINE, SCORES, WEIGHT
 from prefine_ray.analysis.published import published_results, published_scores
+from prefine_ray.analysis.rows import same_kind
 from prefine_ray.analysis.summary import SUITES, Summary
 from prefine_ray.analysis.tables.cells import (
     CHOSEN,
@@ -100,7 +101,7 @@ def published_table(summary: Summary, variant: str) -> Table:
 
 def detail_tables(summary: Summary, variant: str) -> list[Table]:
     """Every weight and baseline, one table per suite and threshold."""
-    cells = summary.cells[summary.cells["preferred"].isin([variant, ""])]
+    cells = summary.cells[summary.cells["preferred"].isin(same_kind(variant))]
     tables = []
     for (suite, threshold), group in cells.groupby(["suite", "threshold"]):
         title = titled(f"{SUITES[suite]}, cost threshold {threshold:g}", summary, variant)

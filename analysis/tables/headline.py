@@ -13,6 +13,7 @@ import pandas as pd
 from prefine_ray.analysis.best import SAFE, UNCERTAIN, UNSAFE
 from prefine_ray.analysis.columns import BASE, COST, PREFINE, REWARD, SAFETY, VIOLATIONS
 from prefine_ray.analysis.published import published_scores
+from prefine_ray.analysis.rows import same_kind
 from prefine_ray.analysis.summary import Summary
 from prefine_ray.analysis.tables.cells import (
     NOTHING,
@@ -76,7 +77,9 @@ def headline_rows(summary: Summary, variant: str, task: str) -> dict[str, Any]:
 def cells_at(summary: Summary, variant: str, task: str, threshold: float) -> pd.DataFrame:
     """One task's rows at a threshold: of a kind of preferences, and of policies without preferences."""
     cells = summary.cells
-    return cells[(cells["task"] == task) & (cells["threshold"] == threshold) & cells["preferred"].isin([variant, ""])]
+    return cells[
+        (cells["task"] == task) & (cells["threshold"] == threshold) & cells["preferred"].isin(same_kind(variant))
+    ]
 
 
 def only_row(rows: pd.DataFrame) -> pd.Series | None:

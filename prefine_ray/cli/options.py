@@ -40,6 +40,12 @@ class Commands:
         )
 
 
+def extend_help(parser: argparse.ArgumentParser, text: Callable[[], str]) -> None:
+    """Adds to a command's help what takes long to find out, when it is asked for."""
+    plain = parser.format_help
+    parser.format_help = lambda: f"{plain()}\n{text()}\n"  # type: ignore[method-assign]
+
+
 def completed_by(action: argparse.Action, completer: Completer) -> None:
     """Lets the shell complete an option's values."""
     action.completer = completer  # type: ignore[attr-defined]  # argcomplete's convention

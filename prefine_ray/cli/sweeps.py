@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefine_ray.cli.configs import add_config
-from prefine_ray.cli.options import Commands, Options, add_address, add_data_directory, completed_by, task_names
+from prefine_ray.cli.options import (
+    Commands,
+    Options,
+    add_address,
+    add_data_directory,
+    completed_by,
+    extend_help,
+    task_names,
+)
 
 if TYPE_CHECKING:
     from prefine_ray.orchestration.context import RunOutcome
@@ -28,11 +36,22 @@ def register(add: Commands) -> None:
     tasks = parser.add_argument("--tasks", nargs="+", metavar="T", help="these tasks instead of the config's")
     completed_by(tasks, task_names)
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
+    extend_help(parser, _methods_text)
     text = "search hyperparameters on one task with Optuna; trials that have ended are not run again"
     parser = add("search", search, text, "prefine search search --results results/search")
     _run_options(parser, "search", "trials")
     completed_by(parser.add_argument("--task", metavar="T", help="this task instead of the config's"), task_names)
     parser.add_argument("--trials", type=int, metavar="N", help="the number of trials instead of the config's")
+
+
+def _methods_text() -> str:
+    """The methods and the axes of a grid, from their records."""
+    from prefine_ray.experiment.axes import axes
+    from prefine_ray.methods.registry import methods
+
+    shown = ", ".join(f"{method.name} ({method.shown})" for method in methods().values())
+    keys = ", ".join(axis.key for axis in axes().values())
+    return f"methods: {shown}\naxes of a grid, beside tasks, methods and seeds: {keys}"
 
 
 def _run_options(parser: argparse.ArgumentParser, what: str, parts: str) -> None:
@@ -79,7 +98,7 @@ def search(options: Options) -> int:
     from prefine_ray.cli.results import show_search_report
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.experiment.shipped import find_config
-    from prefine_ray.orchestration.run_search import run_search
+    from prefine_ray.orchestration.search.run import run_search
 
     changes = {"tasks": (options.task,) if options.task else (), "search.trials": options.trials}
     config = load_search_config(find_config(options.config), _overrides(options, changes))

@@ -14,7 +14,7 @@ from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
 from prefine_ray.core.provenance import physics
 from prefine_ray.core.settings import MethodSettings
-from prefine_ray.experiment.axes import Scalar, axes
+from prefine_ray.experiment.axes import Axis, Scalar, axes
 from prefine_ray.experiment.config import LabelRule, SweepConfig
 from prefine_ray.methods.registry import Method, get_method
 from prefine_ray.tasks.spec import get_task
@@ -54,22 +54,22 @@ class Cell:
     labels: LabelRule = field(default_factory=LabelRule)  # for methods that train on preferences
     split: str = TEST  # or TUNING; does not determine the result
 
+    columns: Mapping[str, Scalar] = field(default_factory=dict)  # of the rows: every axis that there is
+
+    def __post_init__(self) -> None:
+        """Fixes the columns where the grid is made: a worker may know fewer axes."""
+        if not self.columns:
+            object.__setattr__(self, "columns", {name: self._column(axis) for name, axis in axes().items()})
+
     @property
     def identity(self) -> dict[str, Any]:
         """The identity columns, with each axis' own word for "none" where the cell does not have it."""
-        return {
-            "cell": self.name,
-            "method": self.method,
-            "task": self.task,
-            **{name: self.column(name) for name in axes()},
-            "seed": self.seed,
-            "split": self.split,
-        }
+        named = {"cell": self.name, "method": self.method, "task": self.task}
+        return {**named, **self.columns, "seed": self.seed, "split": self.split}
 
-    def column(self, axis: str) -> Scalar:
+    def _column(self, axis: Axis) -> Scalar:
         """An axis' value as it stands in the rows."""
-        record = axes()[axis]
-        return record.column(self.axes[axis]) if axis in self.axes else record.none
+        return axis.column(self.axes[axis.name]) if axis.name in self.axes else axis.none
 
     @property
     def label(self) -> str:
@@ -228,7 +228,7 @@ def _named(cell: Cell, method: Method, inputs: TaskInputs) -> Cell:
         "data": inputs.data_digest,
         "episodes": cell.episodes,
         "settings": cell.settings.determinants(),
-        "axes": {name: cell.column(name) for name in cell.axes},
+        "axes": {name: cell.columns[name] for name in cell.axes},
     }
     if method.needs_base:
         determinants["base"] = inputs.base_digest

@@ -267,8 +267,9 @@ class ResultsDir:
         if not frames:
             return pd.DataFrame()
         rows = pd.concat(frames, ignore_index=True)
-        keys = [name for name in (*_ORDER, "stage", "step", "episode") if name in rows]
-        return rows.sort_values(keys, kind="stable").drop_duplicates(keys).reset_index(drop=True)
+        within = [name for name in ("cell", "stage", "step", "episode") if name in rows]
+        order = [*(name for name in _ORDER if name in rows), *within]  # cells may differ in other axes
+        return rows.sort_values(order, kind="stable").drop_duplicates(within).reset_index(drop=True)
 
     def merge(self, cells: Collection[str]) -> None:
         """Writes DIR/<kind>.parquet from the parts, for the cells of the present grid."""
@@ -280,11 +281,15 @@ class ResultsDir:
 
     def packs(self) -> list[str]:
         """Names of the packs that are finished, in a fixed order."""
-        return sorted(path.stem for path in (self.root / "parts" / "trials").glob("[!.]*.parquet"))
+        return [path.stem for path in self.part_paths("trials")]
 
     def part_path(self, kind: str, name: str) -> Path:
         """Where the rows of a pack lie."""
         return self.root / "parts" / kind / f"{name}.parquet"
+
+    def part_paths(self, kind: str) -> list[Path]:
+        """The parts of a kind that are there, in a fixed order."""
+        return sorted((self.root / "parts" / kind).glob("[!.]*.parquet"))
 
     def _owned_cells(self) -> Iterator[tuple[str, set[str]]]:
         """The packs with the cells whose rows are taken from each; a cell that two packs hold is the first one's."""

@@ -104,7 +104,7 @@ class CellRows:
 
 def part_versions(results: ResultsDir) -> dict[str, str]:
     """The finished packs by name, with a text that changes when a part is written again."""
-    files = {name: results.part_path("trials", name).stat() for name in results.packs()}
+    files = {path.stem: path.stat() for path in results.part_paths("trials")}
     return {name: f"{file.st_mtime_ns}-{file.st_size}" for name, file in files.items()}
 
 

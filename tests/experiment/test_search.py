@@ -29,7 +29,7 @@ from prefine_ray.experiment.search_trials import (
     rung_rank,
     rungs,
 )
-from prefine_ray.orchestration.round_search import RoundSearch
+from prefine_ray.orchestration.search.rounds import RoundSearch
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 

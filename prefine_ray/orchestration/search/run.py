@@ -18,9 +18,9 @@ from prefine_ray.orchestration.cluster import ResourcePlan, plan_resources
 from prefine_ray.orchestration.context import RunOutcome, SweepContext, make_context
 from prefine_ray.orchestration.evaluation import evaluate_cells
 from prefine_ray.orchestration.failures import lasting_text
-from prefine_ray.orchestration.round_search import RoundSearch
-from prefine_ray.orchestration.search_progress import SearchProgress
-from prefine_ray.orchestration.search_rows import write_failure, write_trial
+from prefine_ray.orchestration.search.progress import SearchProgress
+from prefine_ray.orchestration.search.rounds import RoundSearch
+from prefine_ray.orchestration.search.rows import write_failure, write_trial
 from prefine_ray.orchestration.training import train_pack
 from prefine_ray.orchestration.trials import remove_fit, run_trials
 from prefine_ray.policies.gaussian import GaussianPolicy

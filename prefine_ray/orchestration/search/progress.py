@@ -7,8 +7,8 @@ from typing import Any
 from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.search_trials import Outcome, read_outcome
 from prefine_ray.orchestration.progress import RunProgress, progress_line
-from prefine_ray.orchestration.round_search import RoundSearch
-from prefine_ray.orchestration.search_rows import write_failure
+from prefine_ray.orchestration.search.rounds import RoundSearch
+from prefine_ray.orchestration.search.rows import write_failure
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import Heartbeat
 from prefine_ray.tracking.tracker import Tracker

@@ -1,0 +1,1 @@
+"""The hyperparameter search: Optuna through Ray Tune."""
