@@ -52,7 +52,7 @@ def test_a_checkpoint_knows_no_device(tmp_path: Path):
     assert not list(tmp_path.glob("*.pt"))
     resumed = small_learner(weights=(5.0,))
     resumed.load_state_dict(load_tree(tmp_path / "state.safetensors")["learner"])
-    resumed.train(6, CurveRecorder(recorder._pack))
+    resumed.train(6, CurveRecorder(PACK))
     learner.train(6, recorder)
     for name, value in learner.policies().state_dict().items():
         torch.testing.assert_close(resumed.policies().state_dict()[name], value, rtol=0, atol=0)
