@@ -18,9 +18,15 @@ CONFIG = {
     "tuning_seeds": 1,
     "data": {"episodes": 60},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
-    "finetune": {"steps": 20, "batch_size": 32, "log_every": 5, "checkpoint_every": 10},
-    "bc": {"steps": 20, "hidden": [32], "checkpoint_every": 10},
-    "trac": {"steps": 20, "bc_steps": 15, "batch_size": 8, "segment": 8, "hidden": [32], "checkpoint_every": 10},
+    "finetune": {"steps": 20, "batch_size": 32, "advanced": {"log_every": 5, "checkpoint_every": 10}},
+    "bc": {"steps": 20, "advanced": {"hidden": [32], "checkpoint_every": 10}},
+    "trac": {
+        "steps": 20,
+        "bc_steps": 15,
+        "batch_size": 8,
+        "segment": 8,
+        "advanced": {"hidden": [32], "checkpoint_every": 10},
+    },
     "evaluation": {"episodes": 3},
     "task_settings": {"HopperVelocity": {"data": {"episodes": 50}, "finetune": {"beta": 0.2}}},
 }

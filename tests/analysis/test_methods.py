@@ -63,7 +63,7 @@ def test_a_policy_without_a_threshold_is_scored_at_every_threshold(tmp_path: Pat
 def test_other_methods_must_have_a_threshold(tmp_path: Path):
     rows = compared_episodes(synthetic_episodes(tasks=("BallRun",), seeds=1), ("trac",))
     rows.loc[rows["method"] == "trac", "threshold"] = np.nan
-    with pytest.raises(ResultsError, match="only base and bc_all rows have none"):
+    with pytest.raises(ResultsError, match="only those of base, bc_all have none"):
         summary_of(tmp_path, rows)
 
 

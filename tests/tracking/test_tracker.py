@@ -70,7 +70,7 @@ def test_a_finished_cell_is_a_child_run_with_its_values(uri: str, results: Resul
     store = Store(uri, results)
     store.assert_complete(["aa", "bb"])
     run = store.children["bb"]
-    assert run.info.run_name == "BallRun w=5 seed 1 (prefine, best, 20)"
+    assert run.info.run_name == "BallRun prefine seed 1 (best, 20, w=5)"
     assert run.data.tags["prefine.sweep"] == "quick"
     identity_params = {"task": "BallRun", "method": "prefine", "preferred": "best", "threshold": "20", "weight": "5"}
     assert run.data.params == {**identity_params, "cell": "bb", "seed": "1", "steps": "500"}
