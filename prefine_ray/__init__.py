@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-__all__ = ["TASKS", "load_policy", "make_env"]
+_PLACES = {
+    "TASKS": "prefine_ray.tasks.spec:TASKS",
+    "load_policy": "prefine_ray.policies.files:load_policy",
+    "load_results": "prefine_ray.analysis.rows:load_results",
+    "load_trajectories": "prefine_ray.data.hdf5:read_dsrl",
+    "make_env": "prefine_ray.simulators:make_env",
+    "register_axis": "prefine_ray.experiment.axes:register_axis",
+    "register_method": "prefine_ray.methods.registry:register",
+}
+__all__ = ["TASKS", "load_policy", "load_results", "load_trajectories", "make_env", "register_axis", "register_method"]
 
 
 def __getattr__(name: str) -> Any:
     """Loads the public names when they are first used, so that `prefine --help` starts at once."""
-    if name == "make_env":
-        from prefine_ray.simulators import make_env
-
-        return make_env
-    if name == "load_policy":
-        from prefine_ray.policies.files import load_policy
-
-        return load_policy
-    if name == "TASKS":
-        from prefine_ray.tasks.spec import TASKS
-
-        return TASKS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
