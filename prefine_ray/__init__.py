@@ -7,14 +7,38 @@ from typing import Any
 
 _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
+    "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
+    "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
+    "collect": "prefine_ray.api:collect",
+    "evaluate": "prefine_ray.api:evaluate",
+    "finetune": "prefine_ray.api:finetune",
     "load_policy": "prefine_ray.policies.files:load_policy",
     "load_results": "prefine_ray.analysis.rows:load_results",
     "load_trajectories": "prefine_ray.data.hdf5:read_dsrl",
     "make_env": "prefine_ray.simulators:make_env",
     "register_axis": "prefine_ray.experiment.axes:register_axis",
     "register_method": "prefine_ray.methods.registry:register",
+    "run_sweep": "prefine_ray.api:run_sweep",
+    "save_policy": "prefine_ray.policies.files:save_policy",
+    "split_preferences": "prefine_ray.api:split_preferences",
 }
-__all__ = ["TASKS", "load_policy", "load_results", "load_trajectories", "make_env", "register_axis", "register_method"]
+__all__ = [
+    "TASKS",
+    "FineTuneSettings",
+    "SelectionSettings",
+    "collect",
+    "evaluate",
+    "finetune",
+    "load_policy",
+    "load_results",
+    "load_trajectories",
+    "make_env",
+    "register_axis",
+    "register_method",
+    "run_sweep",
+    "save_policy",
+    "split_preferences",
+]
 
 
 def __getattr__(name: str) -> Any:
