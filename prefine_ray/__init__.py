@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-__all__ = ["TASKS", "load_policy", "make_env"]
+_PLACES = {
+    "TASKS": "prefine_ray.tasks.spec:TASKS",
+    "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
+    "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
+    "collect": "prefine_ray.api:collect",
+    "evaluate": "prefine_ray.api:evaluate",
+    "finetune": "prefine_ray.api:finetune",
+    "load_policy": "prefine_ray.policies.files:load_policy",
+    "load_results": "prefine_ray.analysis.rows:load_results",
+    "load_trajectories": "prefine_ray.data.hdf5:read_dsrl",
+    "make_env": "prefine_ray.simulators:make_env",
+    "register_axis": "prefine_ray.experiment.axes:register_axis",
+    "register_method": "prefine_ray.methods.registry:register",
+    "run_sweep": "prefine_ray.api:run_sweep",
+    "save_policy": "prefine_ray.policies.files:save_policy",
+    "split_preferences": "prefine_ray.api:split_preferences",
+}
+__all__ = [
+    "TASKS",
+    "FineTuneSettings",
+    "SelectionSettings",
+    "collect",
+    "evaluate",
+    "finetune",
+    "load_policy",
+    "load_results",
+    "load_trajectories",
+    "make_env",
+    "register_axis",
+    "register_method",
+    "run_sweep",
+    "save_policy",
+    "split_preferences",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Loads the public names when they are first used, so that `prefine --help` starts at once."""
-    if name == "make_env":
-        from prefine_ray.simulators import make_env
-
-        return make_env
-    if name == "load_policy":
-        from prefine_ray.policies.files import load_policy
-
-        return load_policy
-    if name == "TASKS":
-        from prefine_ray.tasks.spec import TASKS
-
-        return TASKS
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PLACES[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -72,12 +72,6 @@ class Cell:
         return axis.column(self.axes[axis.name]) if axis.name in self.axes else axis.none
 
     @property
-    def label(self) -> str:
-        """A human-readable label of the axes' values."""
-        known = [axes()[name].label(value) for name, value in self.axes.items()]
-        return ", ".join([self.method, *(text for text in known if text)])
-
-    @property
     def is_control(self) -> bool:
         """Whether no preference loss acts: the weight is 0, or the method has none."""
         return not self.axes.get("weight")

@@ -159,6 +159,11 @@ class SweepConfig(Section):
                     "counterfactuals"
                 )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its values: the type is put together from the records that are registered."""
+        kind = type(self).__bases__[0] if type(self) in _TYPES.values() else type(self)
+        return _unpickled, (kind, self.model_dump())
+
     def for_task(self, task: str) -> SweepConfig:
         """The config with the values of one task in place of the common ones; the grid asks for it, nothing else."""
         content = {**self.model_dump(), "task_settings": {}}
@@ -198,6 +203,10 @@ def config_type(kind: type[Config]) -> type[Config]:
     if known not in _TYPES:
         _TYPES[known] = create_model(kind.__name__, __base__=kind, **fields)
     return _TYPES[known]  # type: ignore[return-value]
+
+
+def _unpickled(kind: type[Config], content: dict[str, Any]) -> Config:
+    return config_type(kind)(**content)
 
 
 def make_config(**content: Any) -> SweepConfig:

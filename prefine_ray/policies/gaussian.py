@@ -138,6 +138,29 @@ class GaussianPolicy(nn.Module):
         actions = self._present().act(by_member, noise)
         return actions[0] if single else actions
 
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        deterministic: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> tuple[NDArray[np.float32], None]:
+        """`act` with the call of Stable-Baselines3; the second value (a recurrent state) is always None.
+
+        Args:
+            observation: [obs_dim] for a population of one, or a batch as `act` takes it.
+            deterministic: the mean action; else a sample.
+            generator: randomness of the samples; required for reproducible ones.
+
+        Returns:
+            Actions in [-1, 1], float32: [act_dim] for one observation, else as `act` returns them; and None.
+
+        Raises:
+            ValueError: the shape does not fit this policy.
+        """
+        if np.ndim(observation) == 1:
+            return self.act(np.asarray(observation)[None], deterministic, generator)[0], None
+        return self.act(observation, deterministic, generator), None
+
     def frozen(self) -> PolicyForward:
         """The policies with their present weights, to act with the same bits on every CPU."""
         return PolicyForward(self.architecture, self._arrays())

@@ -11,15 +11,19 @@ import numpy as np
 import pandas as pd
 
 from prefine_ray.core.tables import read_table
-from prefine_ray.experiment.axes import label_of
-from prefine_ray.experiment.cells import BASE, identity_columns
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import episode_scores, score_means
 from prefine_ray.tasks.spec import get_task
 
 
+def _identity_columns() -> tuple[str, ...]:
+    from prefine_ray.experiment.cells import identity_columns  # here: it loads torch
+
+    return identity_columns()
+
+
 def _not_metrics() -> set[str]:
-    return {*identity_columns(), "status", "error", "steps", "step"}
+    return {*_identity_columns(), "status", "error", "steps", "step"}
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,14 @@ class CellRows:
     def label(self) -> str:
         """Human-readable label; unique within a sweep."""
         task, method, seed = (self.trial[key] for key in ("task", "method", "seed"))
-        axes = "" if method == BASE else label_of(self.trial)
+        from prefine_ray.experiment.axes import label_of  # here: it loads torch
+
+        axes = "" if method == "base" else label_of(self.trial)
         return f"{task} {method} seed {seed}" + (f" ({axes})" if axes else "")
 
     def params(self) -> dict[str, str]:
         """The identity columns and the number of steps, without those that do not apply."""
-        values = {key: self.trial.get(key) for key in (*identity_columns(), "steps")}
+        values = {key: self.trial.get(key) for key in (*_identity_columns(), "steps")}
         return {
             key: f"{value:.12g}" if isinstance(value, float) else str(value)
             for key, value in values.items()

@@ -112,7 +112,7 @@ def test_the_jobs_command_is_a_sweep_of_a_shipped_configuration() -> None:
     program, *arguments = shlex.split(job["spec"]["entrypoint"])
     options = build_parser().parse_args(arguments)
     assert (program, options.address) == ("prefine", "auto")
-    load_config(ROOT / "tune_configs" / options.config.name)
+    load_config(ROOT / "tune_configs" / Path(options.config).name)
     mounted = {mount["mountPath"] for t in templates(job) for mount in t["spec"]["containers"][0]["volumeMounts"]}
     assert all(str(path).startswith(tuple(mounted)) for path in (options.results, options.data_dir))
 
