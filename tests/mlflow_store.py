@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.tracking.tracker import EXPERIMENT, apply_settings
+from prefine_ray.tracking.store import EXPERIMENT, apply_settings
 
 apply_settings()
 from mlflow import MlflowClient  # noqa: E402  (after the settings)

@@ -20,28 +20,25 @@ import os
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
-from prefine_ray.core.files import file_digest, write_text
+from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
-
-
 _POLICIES = "policies"  # the note with the digests of a pack's policy files, by cell
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without locks
 _STALE_S = 24 * 3600.0  # age of a temporary file that nobody writes any more
 
 
@@ -115,6 +112,21 @@ class ResultsDir:
         """Where a cell's fine-tuned policy lies."""
         return self.root / "policies" / f"{cell}.safetensors"
 
+    @property
+    def mlflow_folder(self) -> Path:
+        """Where MLflow's local store and the record of what was sent lie."""
+        return self.root / "mlflow"
+
+    @property
+    def tables_folder(self) -> Path:
+        """Where the report's tables lie."""
+        return self.root / "tables"
+
+    @property
+    def plots_folder(self) -> Path:
+        """Where the report's plots lie."""
+        return self.root / "plots"
+
     def log_path(self, pack: str) -> Path:
         """Where the errors of a pack are kept in full."""
         return self.root / "logs" / f"{pack}.log"
@@ -166,26 +178,20 @@ class ResultsDir:
         Raises:
             FolderInUseError: another sweep works in the folder.
         """
-        lock, signature = FileLock(self.root / ".lock", blocking=False, fallback_to_soft=False), self.root / ".lock"
-        with self._storage():
-            self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise FolderInUseError(
-                    f"{self.root}: another sweep works in this folder ({signature.read_text().strip()}); wait for it, "
-                    "end it, or give another --results"
-                ) from error
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-        try:
+        lock = self.root / ".lock"
+        with ExitStack() as stack:
             with self._storage():
-                signature.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+                self.root.mkdir(parents=True, exist_ok=True)
+                try:
+                    stack.enter_context(locked(lock, wait=False))
+                except Timeout as error:
+                    raise FolderInUseError(
+                        f"{self.root}: another sweep works in this folder ({lock.read_text().strip()}); wait for it, "
+                        "end it, or give another --results"
+                    ) from error
+                lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             self._remove_stale()
             yield
-        finally:
-            lock.release()
 
     def write_part(self, name: str, rows: Mapping[str, pd.DataFrame], policies: Collection[str] = ()) -> None:
         """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them.

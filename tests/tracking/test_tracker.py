@@ -23,7 +23,9 @@ from mlflow import MlflowClient
 from prefine_ray.core.masking import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
-from prefine_ray.tracking.tracker import EXPERIMENT, ServeError, Tracker, serve, tracking_uri
+from prefine_ray.tracking.pages import ServeError, serve
+from prefine_ray.tracking.store import EXPERIMENT, tracking_uri
+from prefine_ray.tracking.tracker import Tracker
 from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
     CURVE_STEPS,
@@ -385,7 +387,7 @@ def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> No
 
     port = free_port()
     script = "import sys; from prefine_ray.results.folder import ResultsDir; "
-    script += "from prefine_ray.tracking.tracker import serve; "
+    script += "from prefine_ray.tracking.pages import serve; "
     script += "serve(ResultsDir(sys.argv[1]), int(sys.argv[2]))"
     command = [sys.executable, "-c", script, str(results.root), str(port)]
     options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
