@@ -17,6 +17,7 @@ from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, Va
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import score_table
 
+_SEARCHED = "search."  # prefix of the rows' columns that hold the searched values
 _UNSAFE = -1e6  # per unit of cost: under every normalised reward
 _DIGITS = 3  # significant digits of a suggested number
 
@@ -135,3 +136,14 @@ def read_outcome(results: ResultsDir, pack: Pack) -> Outcome | None:
     first = pack.cells[0]
     scores = {} if episodes.empty else mean_scores(episodes, first.task, first.axes["threshold"])
     return Outcome(scores, failed=bool((trials["status"] != "finished").any()) or not scores)
+
+
+def searched_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a trial's rows that hold its searched values, by key of the search space."""
+    return {f"{_SEARCHED}{key}": value for key, value in values.items()}
+
+
+def searched_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The searched values in a trial's row, by key of the search space."""
+    names = [name for name in row.keys() if name.startswith(_SEARCHED)]  # noqa: SIM118 (also of a pandas.Series)
+    return {name.removeprefix(_SEARCHED): row[name] for name in names}

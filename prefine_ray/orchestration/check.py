@@ -6,6 +6,7 @@ import time
 
 import ray
 
+from prefine_ray.core.errors import last_line
 from prefine_ray.orchestration.cluster import ClusterError, connect
 
 
@@ -20,7 +21,7 @@ def start_ray() -> str:
         connect("local")
         assert ray.get(ray.remote(lambda: 1).remote(), timeout=120) == 1
     except Exception as error:  # Ray raises no narrower one
-        raise ClusterError(f"Ray {ray.__version__} does not run here: {str(error).strip().splitlines()[-1]}") from error
+        raise ClusterError(f"Ray {ray.__version__} does not run here: {last_line(str(error))}") from error
     finally:
         ray.shutdown()
     return f"{ray.__version__} ran a task after {time.monotonic() - begun:.0f} s"

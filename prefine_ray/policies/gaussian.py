@@ -178,8 +178,11 @@ class GaussianPolicy(nn.Module):
 
     def finite_members(self) -> list[bool]:
         """[P] whether each member's weights are all finite: false where training diverged."""
-        finite = [torch.isfinite(value).flatten(1).all(1) for value in self.state_dict().values()]
-        return torch.stack(finite).all(0).tolist()
+        return torch.stack(list(self.finite_tensors().values())).all(0).tolist()
+
+    def finite_tensors(self) -> dict[str, Tensor]:
+        """By a tensor's name, [P] whether each member's values in it are all finite."""
+        return {name: torch.isfinite(value).flatten(1).all(1) for name, value in self.state_dict().items()}
 
     def select(self, indices: int | Sequence[int]) -> GaussianPolicy:
         """A copy that holds only these members."""

@@ -112,6 +112,20 @@ class ResultsDir:
         """Where a cell's fine-tuned policy lies."""
         return self.root / "policies" / f"{cell}.safetensors"
 
+    def merged_path(self, kind: str) -> Path:
+        """Where the rows of a kind lie, of all cells of the present grid."""
+        return self.root / f"{kind}.parquet"
+
+    @property
+    def grid_path(self) -> Path:
+        """Where the names and axes of the cells of the present grid lie."""
+        return self.root / "cells.parquet"
+
+    @property
+    def report_page(self) -> Path:
+        """Where the report's page lies."""
+        return self.root / "report.html"
+
     @property
     def mlflow_folder(self) -> Path:
         """Where MLflow's local store and the record of what was sent lie."""
@@ -139,7 +153,7 @@ class ResultsDir:
     def write_grid(self, cells: Sequence[dict[str, Any]]) -> None:
         """Keeps the names and axes of all cells of the present grid, finished or not."""
         with self._storage():
-            write_table(self.root / "cells.parquet", pd.DataFrame(cells))
+            write_table(self.grid_path, pd.DataFrame(cells))
 
     def read_grid(self) -> pd.DataFrame:
         """The cells of the present grid; empty where no sweep has begun.
@@ -147,8 +161,7 @@ class ResultsDir:
         Raises:
             DamagedFileError: the file was cut or altered; the next run of the sweep writes it again.
         """
-        path = self.root / "cells.parquet"
-        return read_table(path) if path.exists() else pd.DataFrame()
+        return read_table(self.grid_path) if self.grid_path.exists() else pd.DataFrame()
 
     def append_log(self, pack: str, text: str) -> None:
         """Adds an error of a pack to its log."""
@@ -283,7 +296,7 @@ class ResultsDir:
             rows = self.read(kind, cells)
             if not rows.empty:
                 with self._storage():
-                    write_table(self.root / f"{kind}.parquet", rows)
+                    write_table(self.merged_path(kind), rows)
 
     def packs(self) -> list[str]:
         """Names of the packs that are finished, in a fixed order."""

@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from prefine_ray.core.masking import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
+from prefine_ray.tracking import tracker as tracking
 from prefine_ray.tracking.pages import ServeError, serve
 from prefine_ray.tracking.store import EXPERIMENT, tracking_uri
 from prefine_ray.tracking.tracker import Tracker
@@ -30,6 +31,7 @@ from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
     CURVE_STEPS,
     STEPS,
+    Server,
     Store,
     curve,
     episodes,
@@ -262,28 +264,14 @@ def test_another_store_gets_everything_and_the_end(uri: str, results: ResultsDir
 # ---------------------------------------------------------------------- a server that comes and goes
 
 
-class Server:
+class PlainServer(Server):
     """`mlflow server` over one sqlite file, with artifacts through the server."""
 
-    def __init__(self, folder: Path):
-        self._folder, self._port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen | None = None
-
-    def start(self) -> None:
+    def _command(self) -> list[str]:
         places = ["--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}"]
         places += ["--artifacts-destination", str(self._folder / "artifacts")]
         network = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
-        command = [sys.executable, "-m", "mlflow", "server", *places, *network]
-        with open(self._folder / "server.log", "a") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_until_up(self.url, self._process)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        return [sys.executable, "-m", "mlflow", "server", *places, *network]
 
 
 @pytest.fixture
@@ -291,14 +279,19 @@ def server(tmp_path: Path, empty_store: Path) -> Iterator[Server]:
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copy(empty_store, folder / "server.db")
-    server = Server(folder)
+    server = PlainServer(folder)
     yield server
     server.kill()
 
 
 def test_a_server_that_goes_and_comes_back_misses_nothing(
-    server: Server, results: ResultsDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server,
+    results: ResultsDir,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tracking, "_PAUSE_S", 3600.0)  # longer than a server takes to start on a busy machine
     caplog.set_level(logging.WARNING, "prefine_ray.tracking.tracker")
     tracker = Tracker(results, "quick", server.url)
     tracker.start("name: quick\n")  # the server is not there yet
