@@ -89,14 +89,14 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
     cells = set() if trials.empty else set(trials["cell"])
     if lacking := cells - failed - evaluated:
-        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; run the sweep again."
+        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; resume the sweep."
     grid = results.read_grid()
     if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
-        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are not there yet; run the sweep again."
+        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
     for damage in results.find_damages():
-        yield f"Damaged: {damage.problem}. The sweep, started again, makes it anew."
+        yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
     if versions := _mixed_versions(trials):
-        yield f"{folder}: rows of different versions stand side by side: {'; '.join(versions)}."
+        yield f"{folder}: rows come from different versions: {'; '.join(versions)}."
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:

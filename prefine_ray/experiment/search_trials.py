@@ -44,7 +44,7 @@ class Outcome:
 
 
 def rungs(config: SearchConfig) -> tuple[int, ...]:
-    """The gradient steps at which a trial is evaluated: those of the decisions to go on, then the last step."""
+    """The gradient steps at which a trial is evaluated: those of the decisions to continue, then the last step."""
     settings = config.search
     if settings.early_stopping is None:
         return ()
@@ -94,9 +94,9 @@ def rung_rank(reward: float, cost: float) -> float:
 
 
 def cutoffs(config: SearchConfig, earlier: Sequence[Outcome]) -> dict[int, float]:
-    """The `rung_rank` that a trial needs at each rung to go on, from the trials of earlier rounds.
+    """The `rung_rank` that a trial needs at each rung to continue, from the trials of earlier rounds.
 
-    The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the best 1/eta go on. Here the others
+    The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the top 1/eta continue. Here the others
     are those of earlier rounds, so that the decision does not depend on which trial was faster; the first round
     runs to the end.
     """

@@ -11,7 +11,7 @@ from prefine_ray.orchestration.cluster import ClusterError, connect
 
 
 def start_ray() -> str:
-    """Starts a Ray of its own, runs one task there, ends it, and tells the time.
+    """Starts a local Ray, runs one task there, stops it, and says how long that took.
 
     Raises:
         ClusterError: it does not start, or runs no task.

@@ -22,7 +22,7 @@ _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is fin
 
 @dataclass(frozen=True)
 class PolicyHeader:
-    """What a policy file says of itself beside its weights."""
+    """Metadata stored with the weights in a policy file."""
 
     task: str
     made_by: dict[str, Any] = field(default_factory=dict)  # command, steps, seed, commit, ...
@@ -166,7 +166,7 @@ class GaussianPolicy(nn.Module):
         return PolicyForward(self.architecture, self._arrays())
 
     def _present(self) -> PolicyForward:
-        """`frozen`, laid out anew only where weights have changed."""
+        """`frozen`, laid out again only where weights have changed."""
         arrays = self._arrays()
         if self._latest is None or not all(np.array_equal(self._latest[0][name], arrays[name]) for name in arrays):
             self._latest = {name: value.copy() for name, value in arrays.items()}, self.frozen()

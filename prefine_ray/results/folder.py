@@ -7,7 +7,7 @@
     DIR/cells.parquet            the cells of the present grid, finished or not
     DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
 
-A pack's `trials` part is written last and makes it count: rows without it are not seen. It holds the checksums of the
+A pack's `trials` part is written last and commits the pack: rows without it are not seen. It holds the checksums of the
 pack's other parts and policies, so that what is missing or altered is found (`find_damages`) and run again (`repair`).
 """
 
@@ -39,7 +39,7 @@ _POLICIES = "policies"  # the note with the digests of a pack's policy files, by
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
-_STALE_S = 24 * 3600.0  # age of a temporary file that nobody writes any more
+_STALE_S = 24 * 3600.0  # age of a temporary file that nobody is writing
 
 
 class ResultsFolderError(PrefineError, ValueError):

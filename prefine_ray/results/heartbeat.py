@@ -38,7 +38,7 @@ class RunningPack:
 
 @dataclass
 class SweepState:
-    """What the driver of a sweep says of itself."""
+    """The state that the driver of a sweep reports."""
 
     host: str
     pid: int

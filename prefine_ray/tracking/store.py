@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "prefine"
 
-# MLflow's own retries are off: a repeated "create run" would make two. `Tracker.sync` looks what is there and retries.
+# MLflow's own retries are off: a repeated "create run" would make two. `Tracker.sync` checks what is there and retries.
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -50,7 +50,7 @@ class Store:
 
     @property
     def was_deleted(self) -> bool:
-        """Whether the results folder's own store is not there (any more)."""
+        """Whether the results folder's own store is missing."""
         return self.is_local and not local_path(self._results).exists()
 
     def client(self) -> MlflowClient:

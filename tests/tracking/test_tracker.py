@@ -432,7 +432,7 @@ def test_no_secret_of_the_address_is_shown(results: ResultsDir, caplog, uri: str
     assert secret not in shown
 
 
-def test_a_store_without_its_driver_is_one_line_and_the_sweep_goes_on(results: ResultsDir) -> None:
+def test_a_store_without_its_driver_is_one_line_and_the_sweep_continues(results: ResultsDir) -> None:
     write_pack(results, "p1", ["aa"])
     report = Tracker(results, "sweep", "mssql+pymssql://u:geheim@127.0.0.1/x").sync()
     assert "driver" in report.error
