@@ -51,7 +51,7 @@ def report_search(root: Path, config: SearchConfig) -> tuple[SearchPaths, str]:
         results.tables_folder / "trials.md",
         results.tables_folder / "trials.csv",
         tuple(_save_plots(good, config, results.plots_folder)) if len(good) else (),
-        results.root / "best.yaml" if len(good) else None,
+        results.best_path if len(good) else None,
     )
     write_text(paths.markdown, text)
     write_text(paths.csv, trials.to_csv(index=False))

@@ -1,12 +1,5 @@
 """The results folder: the truth of a sweep, of which tables, plots and MLflow are views.
 
-    DIR/config.yaml              the configuration of the latest run
-    DIR/parts/<kind>/<name>.parquet   rows of one finished pack; kinds are episodes, curves, trials
-    DIR/policies/<cell>.safetensors
-    DIR/logs/<pack>.log          errors of a pack in full
-    DIR/cells.parquet            the cells of the present grid, finished or not
-    DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
-
 A pack's `trials` part is written last and commits the pack: rows without it are not seen. It holds the checksums of the
 pack's other parts and policies, so that what is missing or altered is found (`find_damages`) and run again (`repair`).
 """
@@ -32,6 +25,7 @@ from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
+from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
@@ -76,16 +70,8 @@ class Damage:
     cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
 
 
-class ResultsDir:
+class ResultsDir(ResultsPaths):
     """Append-only parts; every file is whole or absent."""
-
-    def __init__(self, root: str | Path):
-        self.root = Path(root).absolute()  # trials run in folders of their own
-
-    @property
-    def config_path(self) -> Path:
-        """The configuration of the latest run."""
-        return self.root / "config.yaml"
 
     def saved_config(self) -> dict[str, Any]:
         """The configuration of the latest run as plain values, also where this version would refuse it.
@@ -107,43 +93,6 @@ class ResultsDir:
     def is_search(self) -> bool:
         """Whether the folder is of a hyperparameter search."""
         return self.config_path.exists() and "search" in self.saved_config()
-
-    def policy_path(self, cell: str) -> Path:
-        """Where a cell's fine-tuned policy lies."""
-        return self.root / "policies" / f"{cell}.safetensors"
-
-    def merged_path(self, kind: str) -> Path:
-        """Where the rows of a kind lie, of all cells of the present grid."""
-        return self.root / f"{kind}.parquet"
-
-    @property
-    def grid_path(self) -> Path:
-        """Where the names and axes of the cells of the present grid lie."""
-        return self.root / "cells.parquet"
-
-    @property
-    def report_page(self) -> Path:
-        """Where the report's page lies."""
-        return self.root / "report.html"
-
-    @property
-    def mlflow_folder(self) -> Path:
-        """Where MLflow's local store and the record of what was sent lie."""
-        return self.root / "mlflow"
-
-    @property
-    def tables_folder(self) -> Path:
-        """Where the report's tables lie."""
-        return self.root / "tables"
-
-    @property
-    def plots_folder(self) -> Path:
-        """Where the report's plots lie."""
-        return self.root / "plots"
-
-    def log_path(self, pack: str) -> Path:
-        """Where the errors of a pack are kept in full."""
-        return self.root / "logs" / f"{pack}.log"
 
     def write_config(self, text: str) -> None:
         """Keeps the configuration beside its results."""
@@ -191,7 +140,7 @@ class ResultsDir:
         Raises:
             FolderInUseError: another sweep works in the folder.
         """
-        lock = self.root / ".lock"
+        lock = self.lock_path
         with ExitStack() as stack:
             with self._storage():
                 self.root.mkdir(parents=True, exist_ok=True)
@@ -302,14 +251,6 @@ class ResultsDir:
         """Names of the packs that are finished, in a fixed order."""
         return [path.stem for path in self.part_paths("trials")]
 
-    def part_path(self, kind: str, name: str) -> Path:
-        """Where the rows of a pack lie."""
-        return self.root / "parts" / kind / f"{name}.parquet"
-
-    def part_paths(self, kind: str) -> list[Path]:
-        """The parts of a kind that are there, in a fixed order."""
-        return sorted((self.root / "parts" / kind).glob("[!.]*.parquet"))
-
     def _owned_cells(self) -> Iterator[tuple[str, set[str]]]:
         """The packs with the cells whose rows are taken from each; a cell that two packs hold is the first one's."""
         seen: set[str] = set()
@@ -380,7 +321,7 @@ class ResultsDir:
 
     def _remove_stale(self) -> None:
         """Removes temporary files that a killed process left behind."""
-        for folder in ("parts", "policies"):
-            for path in (self.root / folder).rglob(".*"):
+        for folder in (self.parts_folder, self.policies_folder):
+            for path in folder.rglob(".*"):
                 if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink(missing_ok=True)
