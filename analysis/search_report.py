@@ -90,7 +90,7 @@ def _trial_row(results: ResultsDir, name: str) -> dict[str, Any]:
     trials, episodes = (results.read_part(kind, name) for kind in ("trials", "episodes"))
     first = trials.iloc[0]
     failed = trials[trials["status"] != "finished"]
-    values = searched_values(first)
+    values = searched_values(first.to_dict())
     row = {"number": first["number"], "trial": name, WEIGHT: first[WEIGHT], **values, "seeds": len(trials)}
     row |= {"status": "failed" if len(failed) else "finished", "error": failed.iloc[0]["error"] if len(failed) else ""}
     if len(failed):

@@ -145,5 +145,4 @@ def searched_columns(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def searched_values(row: Mapping[str, Any]) -> dict[str, Any]:
     """The searched values in a trial's row, by key of the search space."""
-    names = [name for name in row.keys() if name.startswith(_SEARCHED)]  # noqa: SIM118 (also of a pandas.Series)
-    return {name.removeprefix(_SEARCHED): row[name] for name in names}
+    return {name.removeprefix(_SEARCHED): value for name, value in row.items() if name.startswith(_SEARCHED)}
