@@ -6,7 +6,6 @@ import base64
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
@@ -30,6 +29,8 @@ from prefine_ray.analysis.tables.formats import (
 from prefine_ray.analysis.tables.headline import Table, headline_sentence, headline_tables, method_tables
 from prefine_ray.analysis.wording import definitions, kind_text
 from prefine_ray.core.files import write_text
+from prefine_ray.core.provenance import REPORT_PACKAGES, installed_version
+from prefine_ray.results.folder import ResultsDir
 
 OWN_DATA = (
     "The preference data were made by this project's own behaviour policies, not taken from DSRL's files: scores are"
@@ -42,7 +43,6 @@ CONSOLE_LEGEND = (
     "the cost is above 1; contains 1 or is absent). Against base: violations and catastrophes (cost over 2 thr, or a\n"
     "fall) saved, reward kept. Publ.: PREFINE's published reward."
 )
-REPORT_PACKAGES = ("numpy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,12 @@ def make_report(
         output = results.folders[0]
     summary = summarize(results)
     tables = all_tables(summary)
-    paths = _write_tables(summary, tables, output / "tables", data_note)
-    plots = save_plots(summary, results.curves, output / "plots")
+    written = ResultsDir(output)
+    paths = _write_tables(summary, tables, written.tables_folder, data_note)
+    plots = save_plots(summary, results.curves, written.plots_folder)
     page = _page(results, summary, tables, plots, data_note, provenance or {})
-    write_text(output / "report.html", page)
-    return Report(summary, output / "report.html", *paths, tuple(plot.path for plot in plots))
+    write_text(written.report_page, page)
+    return Report(summary, written.report_page, *paths, tuple(plot.path for plot in plots))
 
 
 def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
@@ -99,7 +100,9 @@ def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
     for folder in folders:
         results = load_results(folder)
         if results.trials.empty:
-            raise ResultsError(f"{folder / 'trials.parquet'}: no such file; gradient steps and times are read from it")
+            raise ResultsError(
+                f"{ResultsDir(folder).merged_path('trials')}: no such file; gradient steps and times are read from it"
+            )
         summary = summarize(results)
         if summary.suites.empty:
             raise ResultsError(f"{folder}: no task of the benchmark; the averages are over these")
@@ -196,4 +199,4 @@ def _setting(row: pd.Series) -> str:
 
 
 def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in REPORT_PACKAGES)
+    return ", ".join(f"{name} {installed_version(name)}" for name in REPORT_PACKAGES)

@@ -66,7 +66,7 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     paths = (folders,) if isinstance(folders, Path) else tuple(folders)
     if not paths:
         raise ResultsError("no results folder was given")
-    rows = pd.concat([_read_episodes(path / "episodes.parquet") for path in paths], ignore_index=True)
+    rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
     if TEST not in set(rows["split"]):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
     distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
@@ -74,9 +74,9 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     return Results(
         folders=paths,
         episodes=episodes,
-        trials=_read_optional(paths, "trials.parquet"),
-        curves=_read_optional(paths, "curves.parquet"),
-        config="\n".join(file.read_text() for path in paths if (file := path / "config.yaml").exists()),
+        trials=_read_optional(paths, "trials"),
+        curves=_read_optional(paths, "curves"),
+        config="\n".join(file.read_text() for path in paths if (file := ResultsDir(path).config_path).exists()),
         conflicts=len(distinct) - len(episodes),
         gaps=tuple(sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))),
     )
@@ -85,18 +85,18 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
 def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     """What is missing from one folder, or wrong with it; its rows are of the cells `evaluated`."""
     results = ResultsDir(folder)
-    trials = _read_optional([folder], "trials.parquet")
+    trials = _read_optional([folder], "trials")
     failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
     cells = set() if trials.empty else set(trials["cell"])
     if lacking := cells - failed - evaluated:
-        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; run the sweep again."
+        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; resume the sweep."
     grid = results.read_grid()
     if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
-        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are not there yet; run the sweep again."
+        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
     for damage in results.find_damages():
-        yield f"Damaged: {damage.problem}. The sweep, started again, makes it anew."
+        yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
     if versions := _mixed_versions(trials):
-        yield f"{folder}: rows of different versions stand side by side: {'; '.join(versions)}."
+        yield f"{folder}: rows come from different versions: {'; '.join(versions)}."
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:
@@ -155,8 +155,8 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
     return filled.assign(condition=stages[listed.index].str.extract(_STAGE)["condition"].fillna(PLAIN))
 
 
-def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
-    frames = [read_table(file) for folder in folders if (file := folder / name).exists()]
+def _read_optional(folders: Sequence[Path], kind: str) -> pd.DataFrame:
+    frames = [read_table(file) for folder in folders if (file := ResultsDir(folder).merged_path(kind)).exists()]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
     return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
 

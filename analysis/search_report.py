@@ -20,11 +20,11 @@ from prefine_ray.analysis.columns import COST, METRICS, REWARD, SAFETY, high, lo
 from prefine_ray.analysis.estimates import policy_rows
 from prefine_ray.analysis.plots.style import INK, SAFE_SHADE, plain_axes, save_figure, set_cost_axis
 from prefine_ray.analysis.rows import ResultsError, episode_table, run_table
+from prefine_ray.core.errors import last_line
 from prefine_ray.core.files import write_text
 from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, searched_value, with_values
+from prefine_ray.experiment.search_trials import searched_values
 from prefine_ray.results.folder import ResultsDir
-
-_ASKED = "search."  # prefix of the trials' columns that hold the searched values
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,15 @@ def report_search(root: Path, config: SearchConfig) -> tuple[SearchPaths, str]:
     Raises:
         ResultsError: no trial has ended.
     """
-    trials = trial_table(ResultsDir(root))
+    results = ResultsDir(root)
+    trials = trial_table(results)
     good = trials[trials["status"] == "finished"]
     text = markdown(trials, config)
     paths = SearchPaths(
-        root / "tables" / "trials.md",
-        root / "tables" / "trials.csv",
-        tuple(_save_plots(good, config, root / "plots")) if len(good) else (),
-        root / "best.yaml" if len(good) else None,
+        results.tables_folder / "trials.md",
+        results.tables_folder / "trials.csv",
+        tuple(_save_plots(good, config, results.plots_folder)) if len(good) else (),
+        results.best_path if len(good) else None,
     )
     write_text(paths.markdown, text)
     write_text(paths.csv, trials.to_csv(index=False))
@@ -89,9 +90,8 @@ def _trial_row(results: ResultsDir, name: str) -> dict[str, Any]:
     trials, episodes = (results.read_part(kind, name) for kind in ("trials", "episodes"))
     first = trials.iloc[0]
     failed = trials[trials["status"] != "finished"]
-    columns = [str(column) for column in trials if str(column).startswith(_ASKED)]
-    asked = {column.removeprefix(_ASKED): first[column] for column in columns}
-    row = {"number": first["number"], "trial": name, WEIGHT: first[WEIGHT], **asked, "seeds": len(trials)}
+    values = searched_values(first.to_dict())
+    row = {"number": first["number"], "trial": name, WEIGHT: first[WEIGHT], **values, "seeds": len(trials)}
     row |= {"status": "failed" if len(failed) else "finished", "error": failed.iloc[0]["error"] if len(failed) else ""}
     if len(failed):
         return row
@@ -133,7 +133,7 @@ def markdown(trials: pd.DataFrame, config: SearchConfig) -> str:
 def _cells(row: pd.Series, keys: Sequence[str]) -> list[str]:
     values = [f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
     if row["status"] != "finished":
-        return [*values, "", "", "", "", f"failed: {str(row['error']).strip().splitlines()[-1]}"]
+        return [*values, "", "", "", "", f"failed: {last_line(str(row['error']))}"]
     scores = [f"{row[name]:.2f} [{row[low(name)]:.2f}, {row[high(name)]:.2f}]" for name in (REWARD, COST)]
     marks = [row[SAFETY], *(["front"] if row["front"] else []), *(["**best**"] if row["chosen"] else [])]
     return [*values, str(int(row["steps"])), *scores, f"{row['violation_rate']:.0%}", ", ".join(marks)]

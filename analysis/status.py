@@ -122,7 +122,7 @@ def _running_lines(state: SweepState | None) -> list[str]:
 
 def _damage_lines(damages: Sequence[Damage]) -> list[str]:
     lines = [f"damaged: {damage.problem}" for damage in damages]
-    return [*lines, "the same sweep command again runs their cells anew"] if lines else []
+    return [*lines, "run the same sweep command to run their cells again"] if lines else []
 
 
 def _best_lines(results: ResultsDir, cells: set[str]) -> list[str]:

@@ -24,13 +24,13 @@ PUBLISHED_SHORT = "Published: the method's own, means over DSRL's three threshol
 
 
 def kind_text(kind: str) -> str:
-    """How the preferred trajectories of a kind came about, for titles."""
+    """How the preferred trajectories of a kind were chosen, for titles."""
     further = further_text(kind)
     return preferences(*kind_parts(kind)) + (f"; {further}" if further else "")
 
 
 def preferences(word: str, size: int = 0, noise: float = 0.0) -> str:
-    """How the preferred trajectories came about: "best", "random" or "labels", their number and wrong labels."""
+    """How the preferred trajectories were chosen: "best", "random" or "labels", their number and wrong labels."""
     number = f"{size} " if size else ""
     known = {"best": f"the {number}best safe trajectories", "random": f"{number}random safe trajectories"}
     text = {**known, "labels": "given labels", "": "not recorded"}.get(word, word)

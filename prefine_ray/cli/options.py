@@ -41,7 +41,7 @@ class Commands:
 
 
 def extend_help(parser: argparse.ArgumentParser, text: Callable[[], str]) -> None:
-    """Adds to a command's help what takes long to find out, when it is asked for."""
+    """Adds to a command's help, only when it is shown, text that takes long to compute."""
     plain = parser.format_help
     parser.format_help = lambda: f"{plain()}\n{text()}\n"  # type: ignore[method-assign]
 
@@ -83,7 +83,7 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="A",
-        help="join a running Ray cluster, e.g. auto (default: $RAY_ADDRESS, else a Ray of its own on this machine)",
+        help="join a running Ray cluster, e.g. auto (default: $RAY_ADDRESS, else a new one on this machine)",
     )
 
 

@@ -16,15 +16,15 @@ def register(add: Commands) -> None:
     """Adds the commands."""
     text = "train a reward-only policy with RLlib PPO, then a ladder of safer behaviours"
     _pretrain_options(add("pretrain", pretrain, text, "prefine pretrain --task BallRun --output runs/BallRun"))
-    text = "make a base policy: the clone of the unsafe episodes of the highest return"
+    text = "make a base policy by cloning the unsafe episodes of the highest return"
     _clone_options(add("clone", clone, text, "prefine clone --task BallRun --output base.safetensors"))
 
 
 def register_uses(add: Commands) -> None:
     """Adds the commands that use a finished policy."""
     example = "prefine evaluate --task BallRun --policy tuned/seed0.safetensors --episodes 20 --json"
-    _evaluate_options(add("evaluate", evaluate, "scores of a policy file over fresh episodes", example))
-    text = "a GIF or MP4 of an episode with reward, cost and violations drawn in"
+    _evaluate_options(add("evaluate", evaluate, "score a policy file on new episodes", example))
+    text = "render an episode as GIF or MP4, with reward, cost and violations"
     example = "prefine render --task BallRun --policy tuned/seed0.safetensors --output ball.gif"
     _render_options(add("render", render, text, example))
 
@@ -50,7 +50,7 @@ def _clone_options(parser: argparse.ArgumentParser) -> None:
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
-    parser.add_argument("--force", action="store_true", help="also a policy that was made for another task")
+    parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
     parser.add_argument("--episodes", type=int, default=20, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
     parser.add_argument("--experiment-seed", type=int, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
@@ -60,7 +60,7 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
 def _render_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
-    parser.add_argument("--force", action="store_true", help="also a policy that was made for another task")
+    parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".gif or .mp4")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="reset seed (default: %(default)s)")
     parser.add_argument("--threshold", type=float, metavar="C", help="cost threshold (default: the middle one)")

@@ -9,24 +9,24 @@ from prefine_ray.cli.options import Commands, Options, add_results
 
 def register(add: Commands) -> None:
     """Adds the commands."""
-    text = "how far a sweep is: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
+    text = "progress of a sweep: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
     add_results(add("status", status, text, "prefine status results/quick"))
     parser = add("report", report, "make tables and plots from the rows", "prefine report results/quick")
-    parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are joined")
+    parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are merged")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the results folder)")
     parser.add_argument(
         "--budget",
         action="store_true",
-        help="the folders are one sweep with several numbers of gradient steps: draw reward and cost against these",
+        help="the folders hold one sweep at several numbers of gradient steps: plot reward and cost against them",
     )
-    add_results(add("sync", sync, "send to MLflow what it does not have yet", "prefine sync results/quick"))
+    add_results(add("sync", sync, "send MLflow what it lacks", "prefine sync results/quick"))
     parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     add_results(parser)
     parser.add_argument("--port", type=int, default=5000, metavar="P", help="on localhost (default: %(default)s)")
 
 
 def status(options: Options) -> None:
-    """Prints how far a sweep or a search is."""
+    """Prints the progress of a sweep or a search."""
     from prefine_ray.analysis.status import status_text
     from prefine_ray.results.folder import ResultsDir
 
@@ -59,7 +59,7 @@ def sync(options: Options) -> int:
 def ui(options: Options) -> None:
     """Serves the MLflow pages on localhost until Ctrl-C."""
     from prefine_ray.results.folder import ResultsDir
-    from prefine_ray.tracking.tracker import serve
+    from prefine_ray.tracking.pages import serve
 
     serve(ResultsDir(options.results), options.port)
 

@@ -22,6 +22,7 @@ PACKAGES = (  # what determines results, or names them
     "bullet-safety-gym",
     "mlflow",
 )
+REPORT_PACKAGES = ("numpy", "pandas", "matplotlib")  # what a report is made with
 NOT_INSTALLED = "not installed"
 _FORKS = {"pybullet": "pybullet-arm64"}  # another distribution of the same module
 _ENGINES = {"bullet": "pybullet", "safety-gymnasium": "mujoco"}  # by the suite of a task

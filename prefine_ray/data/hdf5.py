@@ -65,7 +65,7 @@ def write_dsrl(
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for name in STEP_DATASETS:
             array = getattr(trajectories, name)
-            if not np.isfinite(array).all():
+            if _first_not_finite(array) is not None:
                 raise ValueError(f"{path}: {name} holds NaN or inf; nothing was written")
             rows = max(1, min(len(array), _CHUNK_BYTES // (array.itemsize * int(np.prod(array.shape[1:])))))
             chunks = (rows, *array.shape[1:])
@@ -380,15 +380,21 @@ class _DsrlFile:
 
     def _check_finite(self, name: str, values: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         """Values [N] or [N, dim] are those of `rows` [N] in the file."""
-        if np.isfinite(values).all():
+        place = _first_not_finite(values)
+        if place is None:
             return
-        place = np.argwhere(~np.isfinite(values))[0]
         row, column = rows[place[0]], f", column {place[1]}" if values.ndim == 2 else ""
         where = f"row {row}{column} (episode {np.searchsorted(self._ends, row)})"
-        raise self._error(name, f"has {values[tuple(place)]} in {where}; every value must be a finite float32")
+        raise self._error(name, f"has {values[place]} in {where}; every value must be a finite float32")
 
     def _error(self, name: str, problem: str) -> TrajectoryFileError:
         return TrajectoryFileError(f"{self._path}: dataset {name!r} {problem}")
+
+
+def _first_not_finite(values: NDArray[Any]) -> tuple[int, ...] | None:
+    """The index of the first NaN or infinity; None where there is none."""
+    finite = np.isfinite(values)
+    return None if finite.all() else tuple(np.argwhere(~finite)[0])
 
 
 def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ class SearchSettings(BaseModel):
     round: Annotated[int, Field(gt=0)] = 4
     early_stopping: Literal["asha"] | None = None  # null: every trial runs to finetune.steps
     first_rung: Annotated[int, Field(gt=0)] = 100  # asha: gradient steps before the first decision
-    reduction_factor: Annotated[int, Field(gt=1)] = 3  # asha: the best 1 of so many goes on from each rung
+    reduction_factor: Annotated[int, Field(gt=1)] = 3  # asha: the top 1/factor continues from each rung
 
     @field_validator("space", mode="after")
     @classmethod

@@ -17,6 +17,7 @@ from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, Va
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import score_table
 
+_SEARCHED = "search."  # prefix of the rows' columns that hold the searched values
 _UNSAFE = -1e6  # per unit of cost: under every normalised reward
 _DIGITS = 3  # significant digits of a suggested number
 
@@ -43,7 +44,7 @@ class Outcome:
 
 
 def rungs(config: SearchConfig) -> tuple[int, ...]:
-    """The gradient steps at which a trial is evaluated: those of the decisions to go on, then the last step."""
+    """The gradient steps at which a trial is evaluated: those of the decisions to continue, then the last step."""
     settings = config.search
     if settings.early_stopping is None:
         return ()
@@ -93,9 +94,9 @@ def rung_rank(reward: float, cost: float) -> float:
 
 
 def cutoffs(config: SearchConfig, earlier: Sequence[Outcome]) -> dict[int, float]:
-    """The `rung_rank` that a trial needs at each rung to go on, from the trials of earlier rounds.
+    """The `rung_rank` that a trial needs at each rung to continue, from the trials of earlier rounds.
 
-    The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the best 1/eta go on. Here the others
+    The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the top 1/eta continue. Here the others
     are those of earlier rounds, so that the decision does not depend on which trial was faster; the first round
     runs to the end.
     """
@@ -135,3 +136,13 @@ def read_outcome(results: ResultsDir, pack: Pack) -> Outcome | None:
     first = pack.cells[0]
     scores = {} if episodes.empty else mean_scores(episodes, first.task, first.axes["threshold"])
     return Outcome(scores, failed=bool((trials["status"] != "finished").any()) or not scores)
+
+
+def searched_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a trial's rows that hold its searched values, by key of the search space."""
+    return {f"{_SEARCHED}{key}": value for key, value in values.items()}
+
+
+def searched_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The searched values in a trial's row, by key of the search space."""
+    return {name.removeprefix(_SEARCHED): value for name, value in row.items() if name.startswith(_SEARCHED)}

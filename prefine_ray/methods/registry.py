@@ -26,6 +26,7 @@ from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.tasks.spec import Task
 
 TrainsOn = Literal["preferences", "safe", "all"]
+PREFERENCE_AXES = ("preferred", "num_preferred", "label_noise", "threshold")  # of methods that train on preferences
 
 
 class UnknownMethodError(PrefineError, ValueError):

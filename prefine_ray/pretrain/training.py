@@ -83,7 +83,7 @@ def pretrain(
         steps: environment steps; default: the task's recipe.
         seed: of networks, episodes and exploration.
         num_workers: Ray actors that sample; 0 samples in the learner's process.
-        resume: go on from the last checkpoint in `output_dir`.
+        resume: continue from the last checkpoint in `output_dir`.
 
     Returns:
         The folder of the ladder.
@@ -108,7 +108,7 @@ class _Run:
         self.checkpoint: Path | None = None
         existing = sorted((folder / "checkpoints").glob("[0-9]*"))
         if existing and not resume:
-            raise PretrainError(f"{folder} already holds a run; pass resume=True to go on, or choose another folder")
+            raise PretrainError(f"{folder} already holds a run; pass resume=True, or choose another folder")
         if resume:
             self._find_checkpoint(existing)
 

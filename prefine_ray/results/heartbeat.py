@@ -16,6 +16,7 @@ from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes, write_text
 from prefine_ray.results.folder import StorageError, full_message, is_full
+from prefine_ray.results.paths import ResultsPaths
 
 BEAT_S = 5.0
 PHASES = ("preparing", "running", "finished", "stopped")
@@ -38,7 +39,7 @@ class RunningPack:
 
 @dataclass
 class SweepState:
-    """What the driver of a sweep says of itself."""
+    """The state that the driver of a sweep reports."""
 
     host: str
     pid: int
@@ -56,7 +57,7 @@ class SweepState:
 
 def read_state(root: Path) -> SweepState | None:
     """The latest state in a results folder, if there is one; one that cannot be read has the phase UNREADABLE."""
-    path = _path(root)
+    path = ResultsPaths(root).state_path
     if not path.exists():
         return None
     try:
@@ -151,11 +152,7 @@ class Heartbeat:
     def _write(self) -> None:
         self._state.updated = time.time()
         try:
-            write_text(_path(self._root), json.dumps(asdict(self._state), indent=1))
+            write_text(ResultsPaths(self._root).state_path, json.dumps(asdict(self._state), indent=1))
         except OSError as error:
             if is_full(error) and not self._ended.is_set():
                 self.stop_sweep(full_message(self._root))
-
-
-def _path(root: Path) -> Path:
-    return root / "state.json"

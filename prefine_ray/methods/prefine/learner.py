@@ -111,10 +111,10 @@ class PrefineLearner(PopulationLearner):
             self._fall_along_a_cosine()
 
     def _refresh(self) -> None:
-        """At the start of each stretch of `refresh_every` steps: use what was asked for one stretch ago.
+        """At the start of each interval of `refresh_every` steps: use what was requested one refresh earlier.
 
         Generation runs beside the training, and the staleness is the same on every machine: the first
-        two stretches use the reference's, later ones those of the policy one stretch back.
+        two intervals use the reference's, later ones those of the policy one interval earlier.
         """
         assert self._source is not None
         if not self._pending:
@@ -247,7 +247,7 @@ class PrefineLearner(PopulationLearner):
         return {**super().state_dict(), "pending": pending}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a checkpoint made between two stretches (see `refresh_every`)."""
+        """Continues from a checkpoint made between two intervals (see `refresh_every`)."""
         super().load_state_dict(state)
         self._pending = [[_unpack_request(request) for request in requests] for requests in state["pending"]]
         if self._source is not None and self._pending:

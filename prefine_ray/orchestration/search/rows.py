@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefine_ray.experiment.job import TrainingJob, trial_rows
-from prefine_ray.experiment.search_trials import (
-    SearchTrial,
-)
+from prefine_ray.experiment.search_trials import SearchTrial, searched_columns
 from prefine_ray.orchestration.training import TrainedPack
 from prefine_ray.results.folder import ResultsDir
 
@@ -21,7 +19,7 @@ def write_failure(results: ResultsDir, number: int, trial: SearchTrial, error: s
 
 def _asked(number: int, trial: SearchTrial) -> dict[str, Any]:
     """The columns that tell a trial in its rows."""
-    return {"number": number, **{f"search.{key}": value for key, value in trial.values.items()}}
+    return {"number": number, **searched_columns(trial.values)}
 
 
 def write_trial(results: ResultsDir, number: int, trial: SearchTrial, job: TrainingJob, trained: TrainedPack) -> None:
