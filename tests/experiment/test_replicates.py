@@ -107,7 +107,11 @@ def config(threshold: float, **changes) -> SweepConfig:
         "thresholds": [threshold],
         "selection": "likely",
         "preferences": {"num_preferred": 2, "num_dispreferred": 1},
-        "finetune": {"steps": 6, "batch_size": 8, "advanced": {"log_every": 3, "refresh_every": 3}},
+        "finetune": {
+            "steps": 6,
+            "batch_size": 8,
+            "advanced": {"log_every": 3, "refresh_every": 3, "checkpoint_every": 3},
+        },
     }
     return make_config(**{**settings, **changes})
 
