@@ -92,13 +92,14 @@ def select_preferred(
     contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
     chosen = []
     for index, (member, selection) in enumerate(zip(members, selections, strict=True)):
-        keys: list[NDArray[Any]] = {
-            "none": lambda _: [np.zeros(len(trajectories))],
-            "likely": lambda i: [likelihood[i]],
-            "contrast": lambda i: [likelihood[i], contrast[i] > 0.0],
-            "cheapest": lambda _: [-trajectories.episode_costs],
-        }[selection.rule](index)
-        chosen.append(replace(member, preferred=highest(keys, member.preferred, selection.share)))
+        equal = np.zeros(len(trajectories))
+        keys: dict[str, list[NDArray[Any]]] = {
+            "none": [equal],
+            "likely": [likelihood.get(index, equal)],
+            "contrast": [likelihood.get(index, equal), contrast.get(index, equal) > 0.0],
+            "cheapest": [-trajectories.episode_costs],
+        }
+        chosen.append(replace(member, preferred=highest(keys[selection.rule], member.preferred, selection.share)))
     return chosen
 
 
