@@ -10,6 +10,7 @@ SCORES = [REWARD, COST]
 TASK, PREFERRED, THRESHOLD, METHOD, WEIGHT = KEYS = ["task", "preferred", "threshold", "method", "weight"]
 SETTING = [TASK, PREFERRED, THRESHOLD]  # what a weight is chosen for
 REPLICATE = "replicate"  # what intervals are over: everything that could have come out otherwise; the seed by default
+DRAWS, OWN_BASE = COVERAGE = ["draws", "own_base"]  # what of a replicate is its own
 CONDITION = "condition"  # how a policy was evaluated: PLAIN or one of CONDITIONS
 PLAIN = ""
 CONDITIONS = {  # what stages such as "finetuned-reused" are evaluated under

@@ -139,7 +139,7 @@ def _write_tables(summary: Summary, tables: list[Table], folder: Path, data_note
 def _markdown(summary: Summary, tables: list[Table], data_note: str) -> str:
     headlines = [headline_sentence(summary, variant) for variant in summary.variants]
     warnings = [f"> **Warning.** {warning}" for warning in summary.warnings]
-    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *definitions(summary.own_data)))
+    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *definitions(summary.coverage)))
     first, *rest = map(to_markdown, tables)
     lead = ["# Results", *headlines, *warnings, f"> **Data.** {data_note}"]
     return "\n\n".join([*lead, first.rstrip(), "## How to read the tables", legend, *map(str.rstrip, rest)]) + "\n"
@@ -164,7 +164,7 @@ def _page(
         headlines=[headline_sentence(summary, variant) for variant in summary.variants],
         warnings=summary.warnings,
         data_note=data_note,
-        definitions=definitions(summary.own_data),
+        definitions=definitions(summary.coverage),
         star=STAR,
         chosen=CHOSEN,
         tables=tables,

@@ -103,9 +103,9 @@ def _trial_row(results: ResultsDir, name: str) -> dict[str, Any]:
 def pareto_front(rewards: Sequence[float] | pd.Series, costs: Sequence[float] | pd.Series) -> list[bool]:
     """Which points no other point dominates: more reward at no more cost, or less cost at no less reward."""
     points = np.column_stack([np.asarray(rewards, dtype=float), -np.asarray(costs, dtype=float)])
-    no_worse = (points[:, None] >= points[None]).all(axis=-1)  # [i, j]: i is no worse than j
-    better = (points[:, None] > points[None]).any(axis=-1)
-    return [not bool(dominated) for dominated in (no_worse & better).any(axis=0)]
+    no_worse = np.all(points[:, None] >= points[None], axis=-1)  # [i, j]: i is no worse than j
+    better = np.any(points[:, None] > points[None], axis=-1)
+    return [not bool(dominated) for dominated in np.any(no_worse & better, axis=0)]
 
 
 def markdown(trials: pd.DataFrame, config: SearchConfig) -> str:

@@ -34,7 +34,7 @@ from prefine_ray.analysis.comparison import comparisons
 from prefine_ray.analysis.effects import effects
 from prefine_ray.analysis.estimates import average, policy_rows, safe_tasks
 from prefine_ray.analysis.published import published_name, published_scores
-from prefine_ray.analysis.rows import Results, kind_parts, run_table, same_kind
+from prefine_ray.analysis.rows import Coverage, Results, kind_parts, run_table, same_kind
 from prefine_ray.analysis.statistics.estimators import iqm, kept, mean, reduction
 from prefine_ray.analysis.thresholds import LEVELS, threshold_level
 from prefine_ray.experiment.cells import TEST, TUNING
@@ -58,7 +58,7 @@ class Summary:
     kinds: tuple[str, ...]  # the kinds of preferences that were fine-tuned on, see `preference_kind`
     variants: tuple[str, ...]  # those told in full: of "best", of "random", ... the largest cleanest set
     conditions: tuple[str, ...]  # of CONDITIONS, those that some policy was evaluated under
-    own_data: bool  # whether every replicate has data and a base policy of its own
+    coverage: Coverage  # what intervals over replicates cover
     warnings: tuple[str, ...]
 
 
@@ -81,7 +81,7 @@ def summarize(results: Results) -> Summary:
         kinds=kinds,
         variants=main_kinds(kinds),
         conditions=tuple(name for name in CONDITIONS if name in set(runs.loc[is_test, CONDITION])),
-        own_data=results.own_data,
+        coverage=results.coverage,
         warnings=tuple(_warnings(results, cells)),
     )
 

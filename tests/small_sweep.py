@@ -16,7 +16,7 @@ CONFIG = {
     "weights": [0, 5],
     "seeds": 2,
     "tuning_seeds": 1,
-    "data": {"episodes": 60},
+    "data": {"episodes": 60, "draws": "shared"},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
     "finetune": {"steps": 20, "batch_size": 32, "advanced": {"log_every": 5, "checkpoint_every": 10}},
     "bc": {"steps": 20, "advanced": {"hidden": [32], "checkpoint_every": 10}},

@@ -73,7 +73,8 @@ def collect(options: Options) -> None:
     plan = cluster.plan_resources(ResourceConfig(rollout_actors=options.actors), counterfactual_actors=False)
     actors = start_rollout_actors(plan)
     config = DataConfig(source=options.behaviours, episodes=options.episodes, seed=options.seed)
-    print(run(task, config, options.data_dir, actors).path)
+    path, _ = run(task, config, options.data_dir, actors)
+    print(path)
 
 
 def fetch(options: Options) -> None:

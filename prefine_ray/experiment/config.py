@@ -98,6 +98,7 @@ class SweepConfig(Section):
     # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
     # them; or a policy file with {task}
     base: str = "zoo"
+    base_steps: Positive = 3000  # gradient steps of cloned base policies
     data: DataConfig = DataConfig()
     preferences: PreferenceConfig = PreferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -140,13 +141,22 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> SweepConfig:
-        if "labels" in self.axis_values("preferred", self.tasks[0]) and not self.preferences.labels:
-            raise ValueError("preferred: labels needs preferences.labels, a CSV or JSON file of labels")
+        if "labels" in self.axis_values("preferred", self.tasks[0]):
+            self._check_labels()
         if both := sorted({*self.seeds} & {*self.tuning_seeds}):
             raise ValueError(f"tuning_seeds: {both} are among the reported seeds; the two must not share any")
         if self.needs_counterfactual_actors:
             self._check_whole_stretches()
         return self
+
+    def _check_labels(self) -> None:
+        if not self.preferences.labels:
+            raise ValueError("preferred: labels needs preferences.labels, a CSV or JSON file of labels")
+        if self.data.source == "zoo" and self.data.draws != "shared":
+            raise ValueError(
+                f"data.draws: labels are of the episodes of one data set, and with {self.data.draws!r} seeds have "
+                "others; write shared, or name the file that was labelled in data.source"
+            )
 
     def _check_whole_stretches(self) -> None:
         for name in self.methods:

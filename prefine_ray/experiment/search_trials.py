@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from prefine_ray.core.hashing import digest
-from prefine_ray.experiment.cells import TUNING, Pack, TaskInputs, make_cells
+from prefine_ray.experiment.cells import TUNING, Pack, make_cells
 from prefine_ray.experiment.config import make_config
+from prefine_ray.experiment.replicates import TaskInputs
 from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, Values, with_values
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import score_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,6 +68,7 @@ def clone_base(
     config: CloneConfig,
     choice: str = "clone",
     on_step: Callable[[int], object] | None = None,
+    episodes: Sequence[int] | None = None,
 ) -> tuple[GaussianPolicy, PolicyHeader]:
     """A base policy cloned from a data set.
 
@@ -79,10 +80,13 @@ def clone_base(
         choice: "clone", reward-optimised and unsafe: imitates the unsafe episodes of the highest return; "bc_all":
             imitates all episodes.
         on_step: told each finished gradient step.
+        episodes: numbers of those that count; None: all of the file.
     """
-    summary = read_summary(data, task)
+    whole = read_summary(data, task)
+    among = np.arange(len(whole)) if episodes is None else np.asarray(episodes, dtype=np.int64)
+    summary = whole.select(among)
     imitated = np.arange(len(summary)) if choice == "bc_all" else best_unsafe_episodes(summary, task)
-    policy = clone(read_dsrl(data, task, imitated), config, derive(seed, task.name, "base"), on_step)
+    policy = clone(read_dsrl(data, task, among[imitated]), config, derive(seed, task.name, "base"), on_step)
     made_by = {
         "command": f"prefine clone --task {task.name} --seed {seed}" + " --all" * (choice == "bc_all"),
         "data": Path(data).name,

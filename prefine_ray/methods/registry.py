@@ -40,7 +40,7 @@ class LearnerInputs:
     task: Task
     trajectories: Trajectories
     members: list[Member]
-    base: GaussianPolicy | None = None  # for methods that need one: a population of one
+    base: GaussianPolicy | None = None  # for methods that need one: the policies that `Member.base` numbers
     device: str | torch.device = "cpu"
     shared: Mapping[str, Any] = field(default_factory=dict)  # values of the axes that all members share
     mode: Mode | None = None  # which counterfactuals the source generates; None: the learner samples its own

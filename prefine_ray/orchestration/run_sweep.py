@@ -73,8 +73,8 @@ def _run_cells(config: SweepConfig, context: SweepContext, tracker: Tracker, hea
 def run_base_cells(context: SweepContext, cells: Sequence[Cell]) -> None:
     """Evaluates the base policy of each task on the evaluation episodes of each seed."""
     for pack in make_packs(cells, context.results.finished_cells()):
-        base = load_policy(context.inputs[pack.task].base_path)
-        episodes = evaluate_cells(context, pack.cells, [base] * len(pack.cells), "base")
+        bases = [load_policy(context.inputs[pack.task].of(cell.seed).base_path) for cell in pack.cells]
+        episodes = evaluate_cells(context, pack.cells, bases, "base")
         ended = {"status": "finished", "error": "", **made_with(get_task(pack.task).suite)}
         trials = pd.DataFrame([{**cell.identity, **ended} for cell in pack.cells])
         context.results.write_part(pack.name, {"episodes": episodes, "trials": trials})

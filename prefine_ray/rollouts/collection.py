@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +32,21 @@ REWARD_BIN = 0.05  # of the normalised reward, for an even spread
 COST_SHARES = (0.4, 0.1, 0.15, 0.35)  # of episodes up to each threshold, and over the last
 
 
+Draws = Literal["own", "overlapping", "shared"]
+
+
 class DataConfig(Section):
     """Where the trajectories come from."""
 
     # zoo: rolled out from the shipped behaviours; dsrl: the published files; a ladder folder of `prefine pretrain`;
     # or a DSRL-schema file. In paths {task} stands for the task's name.
     source: str = "zoo"
-    episodes: Positive = 300  # where they are rolled out: episodes per task
-    seed: int = 0  # of the rollouts
+    episodes: Positive = 300  # per set that is rolled out; of a given file, per replicate with a part of its own
+    seed: int = 0  # of the rollouts and the draws
+    # What each replicate (seed) has of them. own: a set of its own, rolled out for it, or an equal part of a given
+    # file; overlapping: a random two thirds of one set, tuning seeds of another one; shared: one set for all, so
+    # that intervals do not cover the draw of the data.
+    draws: Draws = "own"
 
 
 class NoBehavioursError(PrefineError, ValueError):
@@ -118,6 +127,16 @@ def plan_units(task: Task, config: DataConfig, chosen: list[Behaviour]) -> list[
                 )
             )
     return units
+
+
+def make_data_set(
+    task: Task,
+    config: DataConfig,
+    chosen: list[Behaviour],
+    roll_out: Callable[[Sequence[RolloutUnit]], list[Trajectories]],
+) -> Trajectories:
+    """The data set of a recipe; `roll_out` gives the episodes of each unit, in their order."""
+    return assemble(task, config, roll_out(plan_units(task, config, chosen)), len(chosen))
 
 
 def assemble(task: Task, config: DataConfig, parts: list[Trajectories], num_behaviours: int) -> Trajectories:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prefine_ray.analysis.rows import load_results
+from prefine_ray.analysis.rows import Coverage, load_results
 from prefine_ray.analysis.summary import Summary, summarize
 from prefine_ray.analysis.tables.every import all_tables
 from prefine_ray.analysis.wording import interval_note
@@ -61,11 +61,15 @@ def test_rows_of_a_searchs_rungs_are_not_reported(tmp_path: Path, rows: pd.DataF
 
 
 def test_the_note_on_intervals_depends_on_what_a_replicate_is(tmp_path: Path, rows: pd.DataFrame):
-    assert not summary_of(tmp_path / "shared", rows).own_data
-    assert not summary_of(tmp_path / "mixed", rows.assign(own_data=rows["seed"] == 0)).own_data
-    assert summary_of(tmp_path / "own", rows.assign(own_data=True)).own_data
-    assert "seeds that share one data set and one base policy" in interval_note(own_data=False)
-    assert "replicates, each with its own data set, base policy" in interval_note(own_data=True)
+    own = {"draws": "own", "own_base": True}
+    assert summary_of(tmp_path / "shared", rows).coverage == Coverage("shared", own_base=False)
+    mixed = rows.assign(draws=["own" if seed == 0 else "shared" for seed in rows["seed"]], own_base=rows["seed"] == 0)
+    assert summary_of(tmp_path / "mixed", mixed).coverage == Coverage("shared", own_base=False)
+    assert summary_of(tmp_path / "own", rows.assign(**own)).coverage == Coverage("own", own_base=True)
+    assert "which share one data set" in interval_note(Coverage())
+    assert "one base policy for all" in interval_note(Coverage("own"))
+    assert "a data set of its own; its own preferences" in interval_note(Coverage("own", own_base=True))
+    assert "as these overlap" in interval_note(Coverage("overlapping"))
 
 
 def test_a_replicate_of_several_seeds_counts_once(tmp_path: Path, rows: pd.DataFrame):

@@ -29,6 +29,7 @@ SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search"
         ("name: a\nseeds: 0", ["seeds", "at least 1 item"]),
         ("name: a\nseeds: [1000, 1]\ntuning_seeds: 2", ["tuning_seeds: [1000] are among the reported seeds"]),
         ("name: a\npreferred: [labels]", ["preferences.labels"]),
+        ("name: a\npreferred: [labels]\npreferences: {labels: a.csv}", ["data.draws", "shared"]),
         ("name: a\ntasks: [BalRun]", ["tasks", "unknown task 'BalRun'", "Did you mean 'BallRun'"]),
         ("name: a/b", ["name", "pattern"]),
         ("tasks: [BallRun]", ["name", "required"]),

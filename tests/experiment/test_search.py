@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from prefine_ray.analysis.search_report import best_snippet, markdown, pareto_front, report_search, trial_table
-from prefine_ray.experiment.cells import TaskInputs
 from prefine_ray.experiment.config import (
     ConfigError,
     config_type,
@@ -19,6 +18,7 @@ from prefine_ray.experiment.config import (
     parse_config,
     parse_config_as,
 )
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_trials import (
     Outcome,
@@ -34,7 +34,7 @@ from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 
 TASK = get_task("BallRun")
-INPUTS = {TASK.name: TaskInputs("data.hdf5", "d", "base.safetensors", "b")}
+INPUTS = {TASK.name: shared_inputs("data.hdf5", "d", "base.safetensors", "b")}
 SPACE = {
     "weight": {"low": 0.5, "high": 50, "log": True},
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},

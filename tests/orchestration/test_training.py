@@ -12,8 +12,9 @@ import torch
 
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.tensor_files import load_tree
-from prefine_ray.experiment.cells import Cell, Pack, TaskInputs
+from prefine_ray.experiment.cells import Cell, Pack
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.methods.prefine.learner import PrefineLearner
 from prefine_ray.methods.prefine.settings import FineTuneSettings
 from prefine_ray.orchestration import training
@@ -70,7 +71,7 @@ def test_the_time_of_training_counts_what_is_trained_before_the_first_step(monke
     monkeypatch.setattr(training, "make_learner", learner_with_clones)
     monkeypatch.setattr(training, "_restore", lambda *_: (7.0, pd.DataFrame()))  # of a worker that was lost
     monkeypatch.setattr(training, "_report", lambda *values: reported.append(values[-1]))
-    job = TrainingJob(PACK, TaskInputs("data.hdf5", "d", "base.safetensors", "b"))
+    job = TrainingJob(PACK, shared_inputs("data.hdf5", "d", "base.safetensors", "b"))
     training._train({"job": job, "watch": None, "counterfactual_actors": []})
     assert reported == [107.0]
 
