@@ -7,7 +7,7 @@ from prefine_ray.core.provenance import physics
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.policies.files import load_policy_for
 from prefine_ray.policies.zoo import ZOO
-from prefine_ray.rollouts.evaluation import episode_rows, evaluate, evaluation_seeds
+from prefine_ray.rollouts.evaluation import episode_rows, evaluate, evaluation_seeds, rollout_machine
 from prefine_ray.rollouts.scores import scores
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import get_task
@@ -47,6 +47,7 @@ def test_rows_carry_the_cell_and_every_episode():
         "length": 10,
         "terminated": False,
         "physics": physics("bullet"),
+        **rollout_machine(),
     }
 
 
@@ -80,3 +81,8 @@ def test_a_shipped_fine_tuned_policy_gives_its_scores_again(name):
     assert found["normalized_reward"] == pytest.approx(expected["normalized_reward"], abs=0.03)
     assert found["mean_cost"] / task.middle_threshold == pytest.approx(expected["normalized_cost"], abs=0.2)
     assert found["mean_cost"] <= task.middle_threshold
+
+
+def test_rows_name_the_machine_on_which_the_episodes_ran():
+    rows = episode_rows({"task": "BallRun"}, "base", TABLE, {"cpu": "another CPU", "glibc": "glibc 1"})
+    assert {(row["cpu"], row["glibc"]) for row in rows} == {("another CPU", "glibc 1")}
