@@ -53,6 +53,7 @@ class Cell:
     settings: MethodSettings | None = None  # of the method; None for the base policy
     labels: LabelRule = field(default_factory=LabelRule)  # for methods that train on preferences
     split: str = TEST  # or TUNING; does not determine the result
+    conditions: tuple[str, ...] = ()  # that it may be evaluated under beside the plain one; as above
 
     columns: Mapping[str, Scalar] = field(default_factory=dict)  # of the rows: every axis that there is
 
@@ -165,6 +166,7 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
                 settings=of_task.settings(method.name),
                 labels=of_task.preferences.rule,
                 split=split,
+                conditions=of_task.evaluation.conditions,
             )
             cells.append(_named(cell, method, inputs[task]))
     return cells
@@ -179,7 +181,8 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
             common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}
             own = {"experiment_seed": config.seed, "base": inputs[task].base_digest, "task": task, "seed": seed}
             name = digest({**common, **own, "method": BASE})
-            cells.append(Cell(name, BASE, task, seed, config.seed, episodes))
+            conditions = config.evaluation.conditions
+            cells.append(Cell(name, BASE, task, seed, config.seed, episodes, conditions=conditions))
     return cells
 
 

@@ -13,6 +13,7 @@ import difflib
 from dataclasses import dataclass
 
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.simulators import carries_over
 
 
 class UnknownConditionError(PrefineError, ValueError):
@@ -40,6 +41,10 @@ class Condition:
     carry_over: bool = False
     observation_noise: float = 0.0
     action_delay: int = 0
+
+    def changes(self, task: str) -> bool:
+        """Whether episodes of a task differ from the plain ones: only some simulators carry anything over."""
+        return self.observation_noise > 0 or self.action_delay > 0 or (self.carry_over and carries_over(task))
 
     def stage(self, policy: str) -> str:
         """The column `stage` of the rows of a policy ("base" or "finetuned") under this condition."""
