@@ -15,13 +15,13 @@ import ray
 import torch
 from ray.util import ActorPool
 
+from prefine_ray.core.provenance import made_on
 from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.experiment.job import TrainingJob, load_trajectories
 from prefine_ray.orchestration.cluster import ResourcePlan, place
 from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator
-from prefine_ray.rollouts.evaluation import rollout_machine
 from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
 from prefine_ray.simulators import VectorStepper
 
@@ -53,7 +53,7 @@ class RolloutActor:
 
     def table(self, unit: RolloutUnit) -> EpisodeTable:
         """Only returns, costs and lengths of the unit's episodes, and where they ran."""
-        return EpisodeTable(self.trajectories(unit).summary, rollout_machine())
+        return EpisodeTable(self.trajectories(unit).summary, made_on())
 
     def _stepper_for(self, unit: RolloutUnit) -> VectorStepper:
         key = (unit.task, unit.copies)

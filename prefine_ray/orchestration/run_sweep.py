@@ -113,7 +113,7 @@ def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
     """The number of cells that failed."""
     job = TrainingJob(pack, context.inputs[pack.task])
     trained = train_pack(job, context.plan, context.train_storage)
-    trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
+    trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s).assign(**trained.machine)
     failed = trials["status"] == "failed"
     if failed.any():
         context.results.append_log(pack.name, _diverged_text(trials[failed], trained.curves))

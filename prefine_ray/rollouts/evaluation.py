@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.core.provenance import cpu, glibc, physics
+from prefine_ray.core.provenance import made_on, physics
 from prefine_ray.core.seeding import episode_seeds
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.policies.gaussian import GaussianPolicy
@@ -47,11 +47,6 @@ def evaluate_under(
         return rollout(policy, stepper, seeds, condition=condition).summary
 
 
-def rollout_machine() -> dict[str, str]:
-    """The columns of a row of episodes that say where they ran: CPU and C library of this machine."""
-    return {"cpu": cpu(), "glibc": glibc()}
-
-
 def episode_rows(
     identity: dict[str, Any], stage: str, table: EpisodeSummary, machine: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
@@ -61,9 +56,9 @@ def episode_rows(
         identity: names the cell (see `prefine_ray.experiment.cells`).
         stage: which policy, and under which condition (see `Condition.stage`).
         table: the episodes.
-        machine: the `rollout_machine` of the process in which they ran; this one by default.
+        machine: `made_on` of the process in which they ran; this one by default.
     """
-    made_with = {"physics": physics(get_task(identity["task"]).suite), **(machine or rollout_machine())}
+    made_with = {"physics": physics(get_task(identity["task"]).suite), **(machine or made_on())}
     columns = (table.returns, table.costs, table.lengths, table.terminated)
     return [
         {

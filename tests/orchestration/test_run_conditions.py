@@ -75,8 +75,6 @@ def test_evaluate_gives_the_rows_of_a_condition_again(extended: Path):
     words = ["--task", "BallRun", "--policy", str(policy), "--episodes", "3", "--seed", "1", "--json"]
     found = json.loads(finish(prefine(extended, "evaluate", *words, "--condition", *CONDITIONS)))
     for name in CONDITIONS:
-        recorded = rows.query(
-            "cell == @cell and stage == @stage", local_dict={"cell": cell, "stage": f"finetuned-{name}"}
-        )
+        recorded = rows[(rows["cell"] == cell) & (rows["stage"] == f"finetuned-{name}")]
         assert found["conditions"][name]["returns"] == recorded["return"].tolist()
         assert found["conditions"][name]["costs"] == recorded["cost"].tolist()

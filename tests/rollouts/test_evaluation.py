@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefine_ray.core.provenance import physics
+from prefine_ray.core.provenance import made_on, physics
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.policies.files import load_policy_for
 from prefine_ray.policies.zoo import ZOO
-from prefine_ray.rollouts.evaluation import episode_rows, evaluate, evaluation_seeds, rollout_machine
+from prefine_ray.rollouts.evaluation import episode_rows, evaluate, evaluation_seeds
 from prefine_ray.rollouts.scores import scores
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import get_task
@@ -47,7 +47,7 @@ def test_rows_carry_the_cell_and_every_episode():
         "length": 10,
         "terminated": False,
         "physics": physics("bullet"),
-        **rollout_machine(),
+        **made_on(),
     }
 
 
