@@ -9,8 +9,14 @@ from prefine_ray.experiment.cells import TUNING
 
 RULE = (
     "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"
-    " whose mean is), the one of the highest mean reward; if there is none, the weight of the lowest mean cost. Where"
-    " all weights were also evaluated in a reused simulator or under noise of 1 %, the limit has to hold there, too."
+    " whose mean is), under the plain condition and under every other that all weights were evaluated under, the one of"
+    " the highest mean reward; if there is none, the weight of the lowest mean cost."
+)
+NOISE_AND_REUSE = (
+    "Noise is Gaussian, in per cent of the standard deviation by which the policy's own normalisation divides each"
+    " observed number. Reused: the evaluation episodes of a policy run one after the other in one simulator, as in"
+    " upstream's environments; in tasks of Safety-Gymnasium nothing is carried over: there the numbers are the plain"
+    " ones."
 )
 RULE_ABOVE = "Best weight: by the rule under the headline table."
 PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."

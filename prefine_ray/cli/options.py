@@ -65,6 +65,13 @@ def config_names(**_: Any) -> Iterable[str]:
     return list(shipped_configs())
 
 
+def condition_names(**_: Any) -> Iterable[str]:
+    """The names of the conditions of evaluation, for the shell."""
+    from prefine_ray.rollouts.conditions import CONDITIONS
+
+    return list(CONDITIONS)
+
+
 def add_task(parser: argparse.ArgumentParser) -> None:
     """`--task T`."""
     action = parser.add_argument("--task", required=True, metavar="T", help="a task of `prefine tasks`")

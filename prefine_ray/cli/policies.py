@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefine_ray.cli.options import Commands, Options, add_data_directory, add_task, data_file
+from prefine_ray.cli.options import (
+    Commands,
+    Options,
+    add_data_directory,
+    add_task,
+    completed_by,
+    condition_names,
+    data_file,
+)
 
 
 def register(add: Commands) -> None:
@@ -54,6 +62,15 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=int, default=20, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
     parser.add_argument("--experiment-seed", type=int, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
+    action = parser.add_argument(
+        "--condition",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="also under these conditions of a sweep's evaluation.conditions, e.g. reused noise1",
+    )
+    completed_by(action, condition_names)
     parser.add_argument("--json", action="store_true", help="one JSON object with the per-episode lists")
 
 
@@ -108,19 +125,24 @@ def clone(options: Options) -> None:
 
 
 def evaluate(options: Options) -> None:
-    """Evaluates a policy file."""
+    """Evaluates a policy file, plainly and under the conditions that are asked for."""
     from prefine_ray.policies.files import load_policy_for
-    from prefine_ray.rollouts.evaluation import evaluate as run
-    from prefine_ray.rollouts.evaluation import evaluation_seeds
+    from prefine_ray.rollouts.conditions import PLAIN, get_condition
+    from prefine_ray.rollouts.evaluation import evaluate_under, evaluation_seeds
     from prefine_ray.rollouts.scores import scores
-    from prefine_ray.simulators import VectorStepper
     from prefine_ray.tasks.spec import get_task
 
-    task = get_task(options.task)
+    task, names = get_task(options.task), [name for words in options.condition for name in words.split(",") if name]
+    conditions = [get_condition(name) for name in dict.fromkeys(names)]
     policy = load_policy_for(task, options.policy, options.force)
     seeds = evaluation_seeds(options.experiment_seed, task.name, options.seed, options.episodes)
-    result = scores(run(policy, VectorStepper(task, options.episodes), seeds), task)
-    print(json.dumps(result) if options.json else _score_lines(result))
+    result, *others = (scores(evaluate_under(each, policy, task, seeds), task) for each in (PLAIN, *conditions))
+    if options.json:
+        named = {condition.name: other for condition, other in zip(conditions, others, strict=True)}
+        return print(json.dumps(result | ({"conditions": named} if named else {})))
+    print(_score_lines(result))
+    for condition, other in zip(conditions, others, strict=True):
+        print(f"\n{condition.name}: {condition.text}\n{_score_lines(other)}")
 
 
 def _score_lines(result: dict[str, Any]) -> str:

@@ -97,6 +97,11 @@ def _machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def made_on() -> dict[str, str]:
+    """The columns of a row that say on what machine its bits were made, where this process runs: CPU and C library."""
+    return {"cpu": cpu(), "glibc": glibc()}
+
+
 def made_with(suite: str) -> dict[str, str]:
     """The columns of a row that say what its bits depend on: commit, physics, CPU and C library."""
-    return {"commit": commit(), "physics": physics(suite), "cpu": cpu(), "glibc": glibc()}
+    return {"commit": commit(), "physics": physics(suite), **made_on()}

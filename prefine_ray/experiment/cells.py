@@ -47,6 +47,7 @@ class Cell:
     split: str = TEST  # or TUNING; does not determine the result
     draws: str = "shared"  # how the replicate's data were drawn; says what intervals over replicates cover
     own_base: bool = False  # whether the replicate has a base policy of its own
+    conditions: tuple[str, ...] = ()  # that it may be evaluated under beside the plain one; as above
 
     columns: Mapping[str, Scalar] = field(default_factory=dict)  # of the rows: every axis that there is
 
@@ -162,6 +163,7 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
                 split=split,
                 draws=inputs[task].draws,
                 own_base=inputs[task].own_base,
+                conditions=of_task.evaluation.conditions,
             )
             cells.append(_named(cell, method, inputs[task].of(seed)))
     return cells
@@ -177,8 +179,19 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
             base = inputs[task].of(seed).base_digest
             own = {"experiment_seed": config.seed, "base": base, "task": task, "seed": seed}
             name = digest({**common, **own, "method": BASE})
-            draws, own_base = inputs[task].draws, inputs[task].own_base
-            cells.append(Cell(name, BASE, task, seed, config.seed, episodes, draws=draws, own_base=own_base))
+            cells.append(
+                Cell(
+                    name,
+                    BASE,
+                    task,
+                    seed,
+                    config.seed,
+                    episodes,
+                    draws=inputs[task].draws,
+                    own_base=inputs[task].own_base,
+                    conditions=config.evaluation.conditions,
+                )
+            )
     return cells
 
 

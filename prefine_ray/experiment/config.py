@@ -16,6 +16,7 @@ from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Se
 from prefine_ray.experiment.axes import axes
 from prefine_ray.methods.registry import get_method, sections
 from prefine_ray.rollouts.collection import DataConfig
+from prefine_ray.rollouts.conditions import get_condition
 from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
@@ -51,6 +52,15 @@ class EvaluationConfig(Section):
     """Evaluation episodes, deterministic policy, seeds used nowhere else."""
 
     episodes: Positive = 20  # per policy
+    # Other conditions that the same episodes are run again under, e.g. [reused, noise1]: those of
+    # `prefine_ray.rollouts.conditions`. They do not belong to a cell's name: with more of them, finished cells are
+    # evaluated again, not trained again.
+    conditions: tuple[str, ...] = ()
+
+    @field_validator("conditions")
+    @classmethod
+    def _known_conditions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(get_condition(name).name for name in names if name))
 
 
 class ResourceConfig(Section):

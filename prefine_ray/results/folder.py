@@ -25,6 +25,7 @@ from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
+from prefine_ray.results.conditions import ConditionParts
 from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
@@ -68,10 +69,15 @@ class Damage:
     problem: str  # names the file
     pack: str
     cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
+    path: Path | None = None  # of a file that takes no cell's result away; without it, its rows are made again
 
 
 class ResultsDir(ResultsPaths):
     """Append-only parts; every file is whole or absent."""
+
+    def __init__(self, root: str | Path):
+        super().__init__(root)
+        self._conditions = ConditionParts(self.conditions_folder)
 
     def saved_config(self) -> dict[str, Any]:
         """The configuration of the latest run as plain values, also where this version would refuse it.
@@ -173,6 +179,19 @@ class ResultsDir(ResultsPaths):
                 else:
                     notes[kind] = write_table(self.part_path(kind, name), rows[kind])
 
+    def write_conditions(self, pack: str, condition: str, rows: pd.DataFrame) -> None:
+        """Adds the episodes of some of a finished pack's cells under one condition (its name)."""
+        with self._storage():
+            self._conditions.write(pack, condition, rows, self._policy_digests(pack))
+
+    def read_conditions(self, pack: str) -> pd.DataFrame:
+        """The episodes of a pack's present policies under other conditions than the plain one; empty without any."""
+        return self._conditions.read(pack, self._policy_digests(pack))
+
+    def owners(self) -> dict[str, str]:
+        """The pack of each cell that has ended."""
+        return {cell: name for name, cells in self._owned_cells() for cell in cells}
+
     def read_part(self, kind: str, name: str) -> pd.DataFrame:
         """The rows of one pack; empty where it has none.
 
@@ -210,7 +229,9 @@ class ResultsDir(ResultsPaths):
         """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
         damages = self.find_damages()
         for damage in damages:
-            if damage.cells:
+            if damage.path:
+                damage.path.unlink()
+            elif damage.cells:
                 self._forget(damage.pack, damage.cells)
             else:
                 self.part_path("trials", damage.pack).unlink()
@@ -219,6 +240,7 @@ class ResultsDir(ResultsPaths):
     def read(self, kind: str, cells: Collection[str] | None = None) -> pd.DataFrame:
         """All rows of a kind in a fixed order, of these cells only if given; each cell once.
 
+        Episodes are those under other conditions, too.
         Damaged files are left out, with a warning each.
         """
         frames = []
@@ -231,6 +253,8 @@ class ResultsDir(ResultsPaths):
                 continue
             if not rows.empty:
                 frames.append(rows[rows["cell"].isin(wanted)])
+            if not rows.empty and kind == "episodes" and not (more := self.read_conditions(name)).empty:
+                frames.append(more[more["cell"].isin(wanted)])
         frames = [frame for frame in frames if not frame.empty]
         if not frames:
             return pd.DataFrame()
@@ -286,12 +310,18 @@ class ResultsDir(ResultsPaths):
                 continue
             if kind == "episodes" and (lacking := finished - set(rows["cell"])):
                 yield Damage(f"{self.part_path(kind, name)}: lacks the rows of {len(lacking)} cells", name, lacking)
-        for cell, digest in json.loads(notes.get(_POLICIES, "{}")).items():
+        for path, problem in self._conditions.damaged(name):
+            yield Damage(problem, name, frozenset(), path)
+        for cell, digest in self._policy_digests(name).items():
             path = self.policy_path(cell)
             if cell in finished and not path.is_file():
                 yield Damage(f"{path}: the policy of a finished cell is missing", name, frozenset([cell]))
             elif cell in finished and file_digest(path) != digest:
                 yield Damage(f"{path}: is not the policy that was written; it was altered", name, frozenset([cell]))
+
+    def _policy_digests(self, name: str) -> dict[str, str]:
+        """The digests of a pack's policy files by cell."""
+        return json.loads(self._notes(name).get(_POLICIES, "{}"))
 
     def _notes(self, name: str) -> dict[str, str]:
         path = self.part_path("trials", name)

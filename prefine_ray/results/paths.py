@@ -2,6 +2,7 @@
 
 DIR/config.yaml              the configuration of the latest run
 DIR/parts/<kind>/<name>.parquet   rows of one finished pack; kinds are episodes, curves, trials
+DIR/parts/conditions/...     rows of its policies under other conditions (see `prefine_ray.results.conditions`)
 DIR/policies/<cell>.safetensors
 DIR/logs/<pack>.log          errors of a pack in full
 DIR/cells.parquet            the cells of the present grid, finished or not
@@ -33,6 +34,7 @@ class ResultsPaths:
         self.mlflow_folder = self.root / "mlflow"
         self.ray_folder = self.root / "ray"
         self.parts_folder = self.root / "parts"
+        self.conditions_folder = self.parts_folder / "conditions"
         self.policies_folder = self.root / "policies"
 
     def policy_path(self, cell: str) -> Path:

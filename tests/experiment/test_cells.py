@@ -61,11 +61,18 @@ def test_names_change_with_the_content_of_the_inputs_not_with_their_place():
         {"finetune": {"advanced": {"log_every": 3, "checkpoint_every": 50}}},
         {"name": "other"},
         {"resources": {"rollout_actors": 1}},
+        {"evaluation": {"conditions": ["reused", "noise1"]}},
         {"thresholds": [20]},  # the middle one of BallRun, by its number
     ],
 )
 def test_names_stay_where_results_do(changes):
     assert names() == names(config(**changes))
+
+
+def test_cells_know_the_conditions_that_they_may_be_evaluated_under():
+    asked = config(evaluation={"conditions": ["noise1", "reused", "noise1"]})
+    for cell in [*make_cells(asked, INPUTS), *base_cells(asked, INPUTS)]:
+        assert cell.conditions == ("noise1", "reused")
 
 
 def test_task_settings_make_the_cells_of_their_task_alone_others():

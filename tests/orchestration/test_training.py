@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from prefine_ray.core.errors import DamagedFileError
+from prefine_ray.core.provenance import made_on
 from prefine_ray.core.tensor_files import load_tree
 from prefine_ray.experiment.cells import Cell, Pack
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob
@@ -42,6 +43,7 @@ def test_a_checkpoint_holds_the_outcome_of_a_fit(tmp_path: Path):
     found = read_checkpoint(tmp_path)
     assert (found.step, found.wall_s, found.watched["step"].tolist()) == (4, 1.5, [2])
     assert found.curves["step"].tolist() == [0, 1, 2, 3]
+    assert found.machine == made_on()
     for name, value in learner.policies().state_dict().items():
         torch.testing.assert_close(found.policies.state_dict()[name], value, rtol=0, atol=0)
 

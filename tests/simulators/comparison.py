@@ -102,7 +102,7 @@ def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
     return lambda t, observation: table[t]
 
 
-class _Upstream:
+class Upstream:
     """One upstream environment behind one interface."""
 
     def __init__(self, task: str) -> None:
@@ -138,12 +138,12 @@ _ENVIRONMENTS: dict[str, Callable[[str], Any]] = {
 
 
 @contextlib.contextmanager
-def _environments(task: str, reused: bool) -> Iterator[Callable[[], _Upstream]]:
+def _environments(task: str, reused: bool) -> Iterator[Callable[[], Upstream]]:
     """Gives the upstream environment of each episode in turn."""
     with contextlib.ExitStack() as stack:
 
-        def new() -> _Upstream:
-            return stack.enter_context(contextlib.closing(_Upstream(task)))
+        def new() -> Upstream:
+            return stack.enter_context(contextlib.closing(Upstream(task)))
 
         yield functools.cache(new) if reused else new
 
@@ -158,7 +158,7 @@ def _compare_here(
         return [_episode(batch, environment(), actor(task, kind, dtype, seed), seed, steps) for seed in seeds]
 
 
-def _episode(batch: Any, upstream: _Upstream, act: Actor, seed: int, steps: int) -> Comparison:
+def _episode(batch: Any, upstream: Upstream, act: Actor, seed: int, steps: int) -> Comparison:
     observation, expected = batch.reset(0, seed), upstream.reset(seed)
     observations, rewards, events, t = [_difference(observation, expected.astype(np.float32))], [0.0], 0, 0
     ended = False
