@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefine_ray.cli.options import Commands, Options, add_results
+from prefine_ray.cli.options import Commands, Options, add_results, place, whole_number
 
 
 def register(add: Commands) -> None:
@@ -12,8 +12,8 @@ def register(add: Commands) -> None:
     text = "how far a sweep is: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
     add_results(add("status", status, text, "prefine status results/quick"))
     parser = add("report", report, "make tables and plots from the rows", "prefine report results/quick")
-    parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are joined")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the results folder)")
+    parser.add_argument("results", type=place, nargs="+", metavar="DIR", help="results folders; several are joined")
+    parser.add_argument("--output", type=place, metavar="DIR", help="where to write (default: the results folder)")
     parser.add_argument(
         "--budget",
         action="store_true",
@@ -22,7 +22,9 @@ def register(add: Commands) -> None:
     add_results(add("sync", sync, "send to MLflow what it does not have yet", "prefine sync results/quick"))
     parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     add_results(parser)
-    parser.add_argument("--port", type=int, default=5000, metavar="P", help="on localhost (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=whole_number(1, 65535), default=5000, metavar="P", help="on localhost (default: %(default)s)"
+    )
 
 
 def status(options: Options) -> None:

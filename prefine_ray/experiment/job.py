@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.provenance import made_with
 from prefine_ray.core.seeding import derive, numpy_generator
 from prefine_ray.data.counterfactuals import CounterfactualSource, Mode
@@ -52,7 +53,7 @@ def trajectory_sets(cell: Cell, summary: EpisodeSummary) -> PreferenceSets:
     rule = cell.labels
     if cell.axes["preferred"] == "labels":
         assert rule.labels is not None
-        return read_labels(rule.labels.format(task=cell.task), len(summary))
+        return read_labels(path_of(rule.labels, cell.task), len(summary))
     return split_by_threshold(
         summary,
         cell.axes["threshold"],

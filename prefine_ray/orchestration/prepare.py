@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from prefine_ray.core.files import file_digest
+from prefine_ray.core.paths import path_of
 from prefine_ray.data.download import fetch
 from prefine_ray.data.hdf5 import TrajectoryFileError, check_dsrl, read_attrs, write_dsrl
 from prefine_ray.experiment.cells import TaskInputs
@@ -40,10 +41,11 @@ def prepare_data(task: Task, config: DataConfig, directory: Path, actors: Sequen
         TrajectoryFileError: the file breaks the schema.
         NoBehavioursError: nothing to collect with.
     """
-    path = Path(config.source.format(task=task.name))
-    if config.source == "zoo" or path.is_dir():
+    if config.source == "zoo":
         return collect(task, config, directory, actors)
-    path = fetch(task) if config.source == "dsrl" else path
+    path = fetch(task) if config.source == "dsrl" else path_of(config.source, task.name)
+    if path.is_dir():
+        return collect(task, config, directory, actors)
     check_dsrl(path, task)
     return DataSet(path, file_digest(path))
 
