@@ -46,7 +46,7 @@ def status_text(root: Path) -> str:
         [_table(counts)],
         _running_lines(state),
         _best_lines(results, grid_cells),
-        _damage_lines(damages),
+        damage_lines(damages),
         _error_lines(root, trials),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -120,7 +120,8 @@ def _running_lines(state: SweepState | None) -> list[str]:
     return lines
 
 
-def _damage_lines(damages: Sequence[Damage]) -> list[str]:
+def damage_lines(damages: Sequence[Damage]) -> list[str]:
+    """The damaged files, and what makes them again."""
     lines = [f"damaged: {damage.problem}" for damage in damages]
     return [*lines, "the same sweep command again runs their cells anew"] if lines else []
 

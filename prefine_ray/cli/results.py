@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from prefine_ray.cli.options import Commands, Options, add_results, place, whole_number
@@ -48,14 +49,18 @@ def report(options: Options) -> None:
 
 
 def sync(options: Options) -> int:
-    """Sends missing cells to MLflow; 1 when some could not be sent."""
+    """Sends missing cells to MLflow; 1 when some could not be sent, or files are damaged."""
+    from prefine_ray.analysis.status import damage_lines
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
 
     results = ResultsDir(options.results)
     report = Tracker(results, str(results.saved_config().get("name"))).sync()
     print(report)
-    return 1 if report.error else 0
+    damages = damage_lines(results.find_damages())
+    for line in damages:
+        print(line, file=sys.stderr)
+    return 1 if report.error or damages else 0
 
 
 def ui(options: Options) -> None:
@@ -102,7 +107,7 @@ def search_status_text(root: Path) -> str:
     """How many trials have ended, what the driver does, the best trial so far."""
     from prefine_ray.analysis.rows import ResultsError
     from prefine_ray.analysis.search_report import best_line, trial_table
-    from prefine_ray.analysis.status import driver_line
+    from prefine_ray.analysis.status import damage_lines, driver_line
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.heartbeat import read_state
@@ -110,6 +115,7 @@ def search_status_text(root: Path) -> str:
     results = ResultsDir(root)
     config = load_search_config(results.config_path)
     head = [f"{config.name} in {root}, a search on {config.tasks[0]}", driver_line(read_state(root))]
+    head += damage_lines(results.find_damages())
     try:
         trials = trial_table(results)
     except ResultsError:

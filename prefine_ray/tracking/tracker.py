@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
+from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.errors import DamagedFileError, PrefineError
-from prefine_ray.core.files import write_text
+from prefine_ray.core.files import read_bytes, write_text
 from prefine_ray.core.masking import encode_user, mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.cell_record import CellRows, count_cells, part_versions, read_part, text_digest
@@ -58,6 +59,7 @@ _SETTINGS = {
 }
 _ATTEMPTS = 2
 _PAUSE_S = 60.0
+_RECORD_BYTES = 2**26  # of the record at most
 _EVERY_S = 5.0  # between two updates
 
 
@@ -102,10 +104,16 @@ class _Record:
     @classmethod
     def read(cls, path: Path) -> _Record:
         try:
-            content = json.loads(path.read_text())
-            return cls(content["status"], {key: _Sent(**sent) for key, sent in content["stores"].items()})
-        except (OSError, ValueError, KeyError, TypeError):
+            content = parse_json(read_bytes(path, _RECORD_BYTES))
+            record = cls(content["status"], {key: _Sent(**sent) for key, sent in content["stores"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError):
             return cls()
+        texts = [record.status]
+        for sent in record.stores.values():
+            if not isinstance(sent.parts, dict):
+                return cls()
+            texts += [sent.parent, sent.config, sent.status, *sent.parts.values()]
+        return record if all(isinstance(text, str) for text in texts) else cls()
 
     def write(self, path: Path) -> None:
         write_text(path, json.dumps(asdict(self), indent=1))
