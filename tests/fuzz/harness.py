@@ -25,7 +25,11 @@ class WronglyAcceptedError(Exception):
 
 
 class Outcomes(Counter[str]):
-    """How many cases ended how: "refused", "accepted", or one of WRONG."""
+    """How many cases ended how: "refused", "accepted", or one of WRONG; `examples` are of the latter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.examples: list[str] = []
 
     @property
     def wrong(self) -> int:
