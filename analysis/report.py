@@ -122,8 +122,13 @@ def console_table(summary: Summary) -> str:
         sentence = textwrap.fill(headline_sentence(summary, variant), CONSOLE_WIDTH)
         parts.append(f"Preferred: {kind_text(variant)}\n{to_text(table)}{sentence}")
     parts += [f"{table.title}\n{to_text(table)}".rstrip() for table in method_tables(summary)]
-    warnings = [textwrap.fill(f"Warning: {warning}", CONSOLE_WIDTH) for warning in summary.warnings]
+    warnings = [_filled(f"Warning: {warning}") for warning in summary.warnings]
     return "\n\n".join([*parts, "\n".join([CONSOLE_LEGEND, *warnings])]) + "\n"
+
+
+def _filled(text: str) -> str:
+    """Lines of CONSOLE_WIDTH columns in which paths stay whole."""
+    return textwrap.fill(text, CONSOLE_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _write_tables(summary: Summary, tables: list[Table], folder: Path, data_note: str) -> tuple[Path, Path, Path, Path]:

@@ -61,7 +61,7 @@ def status_text(root: Path) -> str:
         _running_lines(state),
         _best_lines(episodes),
         _missing_lines(len(missing_evaluations(grid, trials, episodes, asked_conditions(results)))),
-        _damage_lines(damages),
+        damage_lines(damages),
         _error_lines(root, trials),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -135,7 +135,8 @@ def _running_lines(state: SweepState | None) -> list[str]:
     return lines
 
 
-def _damage_lines(damages: Sequence[Damage]) -> list[str]:
+def damage_lines(damages: Sequence[Damage]) -> list[str]:
+    """The damaged files, and what makes them again."""
     lines = [f"damaged: {damage.problem}" for damage in damages]
     return [*lines, "run the same sweep command to run their cells again"] if lines else []
 

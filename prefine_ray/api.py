@@ -178,10 +178,13 @@ def evaluate(policy: GaussianPolicy, task: str, episodes: int = 20, seed: int = 
         task: a task's name.
         episodes: how many.
         seed: of the episodes.
+
+    Raises:
+        ValueError: fewer than one episode.
     """
-    known = get_task(task)
+    known, seeds = get_task(task), evaluation_seeds(0, get_task(task).name, seed, episodes)
     stepper = VectorStepper(known, episodes)
-    table = evaluate_policy(policy, stepper, evaluation_seeds(0, known.name, seed, episodes))
+    table = evaluate_policy(policy, stepper, seeds)
     stepper.close()
     return scores(table, known)
 

@@ -35,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             raise
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"prefine: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

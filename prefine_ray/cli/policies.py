@@ -10,14 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from prefine_ray.cli.options import (
+    COUNT,
+    MOST_EPISODES,
+    SEED,
     Commands,
     Options,
     add_data_directory,
     add_task,
+    amount,
     completed_by,
     condition_names,
     data_file,
+    place,
+    whole_number,
 )
+
+_EPISODES = whole_number(1, MOST_EPISODES)
 
 
 def register(add: Commands) -> None:
@@ -39,29 +47,31 @@ def register_uses(add: Commands) -> None:
 
 def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--steps", type=int, metavar="N", help="environment steps (default: the task's recipe)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/<task>")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="sampling actors (default: in-process)")
+    parser.add_argument("--steps", type=COUNT, metavar="N", help="environment steps (default: the task's recipe)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="(default: %(default)s)")
+    parser.add_argument("--output", type=place, metavar="DIR", help="default: runs/<task>")
+    parser.add_argument(
+        "--workers", type=whole_number(0, 1000), default=0, metavar="N", help="sampling actors (default: in-process)"
+    )
     parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
 
 
 def _clone_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     add_data_directory(parser)
-    parser.add_argument("--data", metavar="FILE", help="a DSRL-schema file (default: the collected one)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
+    parser.add_argument("--data", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="(default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="imitate all episodes instead")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the policy file to write")
+    parser.add_argument("--output", type=place, required=True, metavar="FILE", help="the policy file to write")
 
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
+    parser.add_argument("--policy", type=place, required=True, metavar="FILE", help="a policy file")
     parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
-    parser.add_argument("--episodes", type=int, default=20, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
-    parser.add_argument("--experiment-seed", type=int, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
+    parser.add_argument("--episodes", type=_EPISODES, default=20, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
+    parser.add_argument("--experiment-seed", type=SEED, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
     action = parser.add_argument(
         "--condition",
         nargs="+",
@@ -76,12 +86,12 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
 
 def _render_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
+    parser.add_argument("--policy", type=place, required=True, metavar="FILE", help="a policy file")
     parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".gif or .mp4")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="reset seed (default: %(default)s)")
-    parser.add_argument("--threshold", type=float, metavar="C", help="cost threshold (default: the middle one)")
-    parser.add_argument("--steps", type=int, metavar="N", help="at most this many steps (default: the episode)")
+    parser.add_argument("--output", type=place, required=True, metavar="FILE", help=".gif or .mp4")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="reset seed (default: %(default)s)")
+    parser.add_argument("--threshold", type=amount, metavar="C", help="cost threshold (default: the middle one)")
+    parser.add_argument("--steps", type=COUNT, metavar="N", help="at most this many steps (default: the episode)")
 
 
 def pretrain(options: Options) -> None:

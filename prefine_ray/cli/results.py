@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from prefine_ray.cli.options import Commands, Options, add_results
+from prefine_ray.cli.options import Commands, Options, add_results, place, whole_number
 
 
 def register(add: Commands) -> None:
@@ -12,8 +13,8 @@ def register(add: Commands) -> None:
     text = "progress of a sweep: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
     add_results(add("status", status, text, "prefine status results/quick"))
     parser = add("report", report, "make tables and plots from the rows", "prefine report results/quick")
-    parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are merged")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the results folder)")
+    parser.add_argument("results", type=place, nargs="+", metavar="DIR", help="results folders; several are merged")
+    parser.add_argument("--output", type=place, metavar="DIR", help="where to write (default: the results folder)")
     parser.add_argument(
         "--budget",
         action="store_true",
@@ -22,7 +23,9 @@ def register(add: Commands) -> None:
     add_results(add("sync", sync, "send MLflow what it lacks", "prefine sync results/quick"))
     parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     add_results(parser)
-    parser.add_argument("--port", type=int, default=5000, metavar="P", help="on localhost (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=whole_number(1, 65535), default=5000, metavar="P", help="on localhost (default: %(default)s)"
+    )
 
 
 def status(options: Options) -> None:
@@ -46,14 +49,18 @@ def report(options: Options) -> None:
 
 
 def sync(options: Options) -> int:
-    """Sends missing cells to MLflow; 1 when some could not be sent."""
+    """Sends missing cells to MLflow; 1 when some could not be sent, or files are damaged."""
+    from prefine_ray.analysis.status import damage_lines
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
 
     results = ResultsDir(options.results)
     report = Tracker(results, str(results.saved_config().get("name"))).sync()
     print(report)
-    return 1 if report.error else 0
+    damages = damage_lines(results.find_damages())
+    for line in damages:
+        print(line, file=sys.stderr)
+    return 1 if report.error or damages else 0
 
 
 def ui(options: Options) -> None:
@@ -100,7 +107,7 @@ def search_status_text(root: Path) -> str:
     """How many trials have ended, what the driver does, the best trial so far."""
     from prefine_ray.analysis.rows import ResultsError
     from prefine_ray.analysis.search_report import best_line, trial_table
-    from prefine_ray.analysis.status import driver_line
+    from prefine_ray.analysis.status import damage_lines, driver_line
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.heartbeat import read_state
@@ -108,6 +115,7 @@ def search_status_text(root: Path) -> str:
     results = ResultsDir(root)
     config = load_search_config(results.config_path)
     head = [f"{config.name} in {root}, a search on {config.tasks[0]}", driver_line(read_state(root))]
+    head += damage_lines(results.find_damages())
     try:
         trials = trial_table(results)
     except ResultsError:

@@ -12,6 +12,7 @@ from typing import Any
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.provenance import physics
 from prefine_ray.core.settings import MethodSettings
 from prefine_ray.experiment.axes import Axis, Scalar, axes
@@ -240,6 +241,6 @@ def _named(cell: Cell, method: Method, inputs: ReplicateInputs) -> Cell:
         determinants["base"] = inputs.base_digest
     if method.trains_on == "preferences":
         labels = cell.labels.labels
-        determinants["labels"] = cell.labels.model_dump(mode="json")
-        determinants["labels_file"] = file_digest(labels.format(task=cell.task)) if labels else ""
+        determinants["labels"] = {**cell.labels.model_dump(mode="json"), "labels": None}  # wherever the file lies
+        determinants["labels_file"] = file_digest(path_of(labels, cell.task)) if labels else ""
     return replace(cell, name=digest(determinants))

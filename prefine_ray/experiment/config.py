@@ -8,19 +8,30 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.paths import absolute_template
 from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share, odd_numbers
 from prefine_ray.experiment.axes import axes
 from prefine_ray.methods.registry import get_method, sections
-from prefine_ray.rollouts.collection import DataConfig
+from prefine_ray.rollouts.collection import SOURCES, DataConfig
 from prefine_ray.rollouts.conditions import get_condition
 from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 _MAX_SEEDS = 10_000
+Seed = Annotated[int, Field(ge=0)]
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 
 
@@ -33,7 +44,9 @@ class LabelRule(Section):
 
     num_dispreferred: Positive = 20  # N_np
     margin: Share = 1.0  # preferred trajectories cost at most margin * threshold
-    labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: labels`; {task} allowed
+    # CSV or JSON of trajectory ids with labels, for `preferred: labels`; relative to the working directory, {task}
+    # allowed
+    labels: Annotated[str, AfterValidator(absolute_template)] | None = None
 
 
 class PreferenceConfig(LabelRule):
@@ -96,17 +109,17 @@ class SweepConfig(Section):
     The whole model is that of `config_type`; `make_config` makes one in Python.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = 0  # the experiment seed, from which all randomness derives
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)
+    seed: Annotated[int, Field(ge=0)] = 0  # the experiment seed, from which all randomness derives
     tasks: OneOrSeveral[str] = BENCHMARK
     methods: OneOrSeveral[str] = ("prefine",)
     # Reported; a number n stands for 0 to n - 1.
-    seeds: Annotated[tuple[int, ...], _counted(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
+    seeds: Annotated[tuple[Seed, ...], _counted(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
     # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for
     # 1000 to 1000 + n - 1. Without any it is picked on the reported episodes.
-    tuning_seeds: Annotated[tuple[int, ...], _counted(FIRST_TUNING_SEED)] = ()
+    tuning_seeds: Annotated[tuple[Seed, ...], _counted(FIRST_TUNING_SEED)] = ()
     # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
-    # them; or a policy file with {task}
+    # them; or a policy file, relative to the working directory, {task} allowed
     base: str = "zoo"
     base_steps: Positive = 3000  # gradient steps of cloned base policies
     data: DataConfig = DataConfig()
@@ -126,6 +139,11 @@ class SweepConfig(Section):
     def _canonical(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(get_task(name).name for name in names))
 
+    @field_validator("base")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        return value if value in ("zoo", *CLONED_BASES) else absolute_template(value)
+
     @field_validator("methods")
     @classmethod
     def _known_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -134,7 +152,7 @@ class SweepConfig(Section):
     @field_validator("task_settings")
     @classmethod
     def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
-        return {get_task(name).name: content for name, content in by_task.items()}
+        return {get_task(name).name: _with_absolute_paths(content) for name, content in by_task.items()}
 
     @model_validator(mode="after")
     def _task_settings_are_valid(self) -> SweepConfig:
@@ -295,6 +313,16 @@ def _set(content: dict[str, Any], key: str, value: Any, source: str | Path) -> N
         if not isinstance(content, dict):
             raise ConfigError(f"{source}: {key}: {'.'.join(parts[: place + 1])} is not a section but {content!r}")
     content[last] = value
+
+
+def _with_absolute_paths(content: dict[str, Any]) -> dict[str, Any]:
+    """The values of one task with the paths among them made absolute, as those of the common sections are."""
+    made = dict(content)
+    for section, key, words in (("data", "source", SOURCES), ("preferences", "labels", ())):
+        own = made.get(section)
+        if isinstance(own, dict) and isinstance(own.get(key), str) and own[key] not in words:
+            made[section] = {**own, key: absolute_template(own[key])}
+    return made
 
 
 def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.provenance import made_with
 from prefine_ray.core.seeding import derive, numpy_generator
 from prefine_ray.data.counterfactuals import CounterfactualSource, Mode
@@ -62,7 +63,7 @@ def drawn_sets(cell: Cell, summary: EpisodeSummary, episodes: Sequence[int] | No
     """
     if cell.axes.get("preferred") == "labels":
         assert cell.labels.labels is not None
-        labelled = read_labels(cell.labels.labels.format(task=cell.task), len(summary))
+        labelled = read_labels(path_of(cell.labels.labels, cell.task), len(summary))
         return labelled if episodes is None else _among(labelled, episodes, cell)
     if episodes is None:
         return trajectory_sets(cell, summary)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.hdf5 import read_dsrl, read_summary
@@ -34,7 +35,7 @@ def base_policy(task: Task, choice: str) -> Path:
     Raises:
         PolicyFileError: there is no such file, it is damaged, or its policy is not for this task.
     """
-    path = ZOO / task.name / "base.safetensors" if choice == "zoo" else Path(choice.format(task=task.name))
+    path = ZOO / task.name / "base.safetensors" if choice == "zoo" else path_of(choice, task.name)
     load_policy_for(task, path)
     return path.resolve()
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.download import fetch
 from prefine_ray.data.hdf5 import TrajectoryFileError, check_dsrl, read_attrs, read_summary, write_dsrl
@@ -72,10 +73,11 @@ def _inputs(
 def prepare_data(task: Task, config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[int, Drawn]:
     """Each replicate's episodes of a task: collected, fetched, or of the user's own file; what is there is used."""
     data, seeds, tuning = config.for_task(task.name).data, config.seeds, config.tuning_seeds
-    path = Path(data.source.format(task=task.name))
-    if data.source == "zoo" or path.is_dir():
+    if data.source == "zoo":
         return _collected(task, recipes(data, seeds, tuning), directory, actors)
-    path = fetch(task) if data.source == "dsrl" else path
+    path = fetch(task) if data.source == "dsrl" else path_of(data.source, task.name)
+    if path.is_dir():
+        return _collected(task, recipes(data, seeds, tuning), directory, actors)
     check_dsrl(path, task)
     total, content = len(read_summary(path, task)), file_digest(path)
     if data.draws == "own" and total < len(seeds) + len(tuning):

@@ -167,7 +167,7 @@ def _stored_checkpoints(folder: Path) -> list[Path]:
     if not snapshot.exists():
         return []
     try:
-        results = json.loads(snapshot.read_bytes())["checkpoint_results"]
+        results = parse_json(read_bytes(snapshot), allow_nan=True)["checkpoint_results"]
         names = [result["checkpoint_dir_name"] for result in results]
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{snapshot}: not a whole list of checkpoints ({error})") from None

@@ -20,7 +20,13 @@ from prefine_ray.tasks.spec import Task, get_task
 
 
 def evaluation_seeds(experiment_seed: int, task: str, seed: int, episodes: int) -> NDArray[np.int64]:
-    """Reset seeds of the evaluation episodes: of a stream that nothing else draws from."""
+    """Reset seeds of the evaluation episodes: of a stream that nothing else draws from.
+
+    Raises:
+        ValueError: fewer than one episode.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes: {episodes}; at least one is needed")
     return episode_seeds(episodes, experiment_seed, task, seed, "evaluation")
 
 

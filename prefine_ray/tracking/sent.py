@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from prefine_ray.core.files import locked, write_text
+from prefine_ray.core.checked_json import parse_json
+from prefine_ray.core.files import locked, read_bytes, write_text
+
+_MAX_BYTES = 2**26  # of the record
 
 
 @dataclass
@@ -28,6 +31,16 @@ class SentRecord:
     status: str = ""  # of the sweep
     stores: dict[str, Sent] = field(default_factory=dict)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether everything in it is text, as it was written."""
+        texts: list[object] = [self.status]
+        for sent in self.stores.values():
+            if not isinstance(sent.parts, dict):
+                return False
+            texts += [sent.parent, sent.config, sent.status, *sent.parts.values()]
+        return all(isinstance(text, str) for text in texts)
+
 
 class SentFile:
     """The file of a `SentRecord`."""
@@ -46,10 +59,11 @@ class SentFile:
     def read(self) -> SentRecord:
         """The record; an empty one where the file is missing or damaged."""
         try:
-            content = json.loads(self.path.read_text())
-            return SentRecord(content["status"], {key: Sent(**sent) for key, sent in content["stores"].items()})
-        except (OSError, ValueError, KeyError, TypeError):
+            content = parse_json(read_bytes(self.path, _MAX_BYTES))
+            record = SentRecord(content["status"], {key: Sent(**sent) for key, sent in content["stores"].items()})
+        except (ValueError, KeyError, TypeError, AttributeError):
             return SentRecord()
+        return record if record.is_plain else SentRecord()
 
     def write(self, record: SentRecord) -> None:
         """Replaces the record."""
