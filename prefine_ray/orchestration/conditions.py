@@ -81,5 +81,5 @@ def _rows(context: SweepContext, pack: str, cells: Sequence[Cell], condition: Co
 
 def _policy(context: SweepContext, cell: Cell) -> GaussianPolicy:
     if cell.method == BASE:
-        return load_policy(context.inputs[cell.task].base_path)
+        return load_policy(context.inputs[cell.task].of(cell.seed).base_path)
     return load_policy(context.results.policy_path(cell.name))

@@ -59,7 +59,7 @@ def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path,
     inputs = prepare(config, data_directory, actors)
     check_inputs(make_cells(config, inputs), inputs)
     check_files([Path(path) for task in inputs.values() for path in task.files])
-    return SweepContext(inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
+    return SweepContext(inputs, results, plan, actors, str((results.ray_folder / "train").resolve()))
 
 
 def _repair(results: ResultsDir) -> None:

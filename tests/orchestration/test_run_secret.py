@@ -1,4 +1,4 @@
-"""A password in MLflow's address stands nowhere: not in logs, results, Ray's files, the process list or MLflow's store."""
+"""A password in MLflow's address stands nowhere: logs, results, Ray's files, the process list, MLflow's store."""
 
 from __future__ import annotations
 
