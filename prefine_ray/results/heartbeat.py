@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,10 +16,10 @@ from types import TracebackType
 from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes, write_text
-from prefine_ray.results.folder import StorageError, full_message, is_full
+from prefine_ray.results.folder import StorageError, storage_message, storage_problem
 
 BEAT_S = 5.0
-PHASES = ("preparing", "running", "finished", "stopped")
+PHASES = ("preparing", "running", "finished", "stopped", "lost")  # lost: Ray's head node was
 UNREADABLE = "unreadable"
 _MAX_BYTES = 2**24
 LOST_S = 60.0  # without a beat for so long, the driver is gone (or cut off)
@@ -86,10 +87,20 @@ def _check(state: SweepState) -> None:
         raise ValueError("holds a time in the future; the clocks of the machines differ, or it was altered")
 
 
+def mark(root: Path, phase: str) -> None:
+    """Changes the phase in a results folder, for a run that ends without leaving its `Heartbeat`."""
+    state = read_state(root)
+    if state is None or state.phase == UNREADABLE:
+        return
+    state.phase, state.running, state.updated = phase, [], time.time()
+    with suppress(OSError):
+        _write_state(root, state)
+
+
 class Heartbeat:
     """Writes the state every few seconds from a thread of its own; ends the process's work when the disk is full.
 
-    A full disk interrupts the main thread as Ctrl-C does, and leaving the `with` block raises StorageError.
+    A full or read-only disk interrupts the main thread as Ctrl-C does; leaving the `with` block raises StorageError.
     """
 
     def __init__(self, root: Path):
@@ -151,10 +162,14 @@ class Heartbeat:
     def _write(self) -> None:
         self._state.updated = time.time()
         try:
-            write_text(_path(self._root), json.dumps(asdict(self._state), indent=1))
+            _write_state(self._root, self._state)
         except OSError as error:
-            if is_full(error) and not self._ended.is_set():
-                self.stop_sweep(full_message(self._root))
+            if (problem := storage_problem(error)) and not self._ended.is_set():
+                self.stop_sweep(storage_message(self._root, problem))
+
+
+def _write_state(root: Path, state: SweepState) -> None:
+    write_text(_path(root), json.dumps(asdict(state), indent=1))
 
 
 def _path(root: Path) -> Path:
