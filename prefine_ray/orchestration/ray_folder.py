@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -47,7 +48,8 @@ def choose_folder() -> str:
 
 def session_folder() -> Path:
     """The folder of the Ray that was joined or started, on this machine."""
-    return Path(ray._private.worker._global_node.get_session_dir_path())
+    node: Any = ray._private.worker._global_node
+    return Path(node.get_session_dir_path())
 
 
 def _is_too_long(place: Path) -> bool:
