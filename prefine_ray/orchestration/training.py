@@ -146,7 +146,7 @@ def train_pack(
             storage_path=storage,
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
             failure_config=train.FailureConfig(max_failures=WORKER_FAILURES),
-            callbacks=[_LostWorkers(log)],
+            callbacks=[_LostWorkers(log)],  # type: ignore[list-item]  # Train V2 takes such ones
         ),
     )
     checkpoint = trainer.fit().checkpoint
