@@ -49,6 +49,7 @@ class Guard:
         self.reason = ""  # why the run was ended; empty where the user did
         self._root, self._resume = root, resume
         self._address: tuple[str, int] | None = None  # of the head node
+        self._folder = Path()  # of Ray, on this machine
         self._left = threading.Event()
         self._handlers: dict[int, Callable | int | None] = {}
 
@@ -64,7 +65,7 @@ class Guard:
     ) -> None:
         self._left.set()
         if self._address is not None and not isinstance(error, PrefineError) and (error or self.status != INTERRUPTED):
-            self._end_without_ray(error)
+            self._end_where_ray_failed(error)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -74,8 +75,8 @@ class Guard:
         if ray._private.worker._global_node is None:
             return  # joined through Ray's client
         host, port = parse_address(ray.get_runtime_context().gcs_address)
-        self._address = host, int(port)
-        threading.Thread(target=self._watch, args=(session_folder(),), name="guard", daemon=True).start()
+        self._address, self._folder = (host, int(port)), session_folder()
+        threading.Thread(target=self._watch, name="guard", daemon=True).start()
 
     def say_goodbye(self, text: str) -> int:
         """Prints why the run ended, by default `text`, and how to resume it; the exit status."""
@@ -88,9 +89,11 @@ class Guard:
         if self.status != TERMINATED:
             self._interrupt("Interrupted.", TERMINATED)
 
-    def _end_without_ray(self, error: BaseException | None) -> None:
-        """Ends a process whose Ray is gone: leaving Ray would wait for it, and the error is only what follows."""
-        if self._head_answers():
+    def _end_where_ray_failed(self, error: BaseException | None) -> None:
+        """Ends a process whose Ray is gone or cannot write: an error is only what follows, and leaving Ray may hang."""
+        if isinstance(error, Exception) and (problem := folder_problem(self._folder)):
+            self._end(storage_message(self._root, problem, self._folder), "stopped", FAILED)
+        if self._head_answers() and not self.reason:
             return
         if self.status == INTERRUPTED:
             self._end(self._lost_text(), "lost", FAILED)
@@ -113,15 +116,15 @@ class Guard:
         if not self._left.is_set():
             self._end(text, "stopped", self.status)
 
-    def _watch(self, folder: Path) -> None:
+    def _watch(self) -> None:
         answered = time.monotonic()
         while not self._left.wait(_LOOK_S):
             if self._head_answers():
                 answered = time.monotonic()
             elif time.monotonic() - answered > HEAD_LOST_S:
                 self._end(self._lost_text(), "lost", FAILED)
-            if not self.reason and (problem := folder_problem(folder)):
-                self.reason = storage_message(self._root, problem, folder)
+            if not self.reason and (problem := folder_problem(self._folder)):
+                self.reason = storage_message(self._root, problem, self._folder)
                 self._interrupt(self.reason, FAILED)
 
     def _head_answers(self) -> bool:

@@ -137,7 +137,8 @@ class Heartbeat:
         """Interrupts the sweep for this reason."""
         if not self._error:
             self._error = error
-            os.kill(os.getpid(), signal.SIGINT)
+            if not self._ended.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
 
     def __enter__(self) -> Heartbeat:
         self._write()
@@ -164,7 +165,7 @@ class Heartbeat:
         try:
             _write_state(self._root, self._state)
         except OSError as error:
-            if (problem := storage_problem(error)) and not self._ended.is_set():
+            if problem := storage_problem(error):
                 self.stop_sweep(storage_message(self._root, problem))
 
 
