@@ -73,7 +73,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
 ReturnToService=2
-KillWait=10
+KillWait=30
 NodeName=node[1-$nodes] NodeAddr=$subnet.[11-$((10 + nodes))] CPUs=$cpus State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
