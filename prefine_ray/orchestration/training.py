@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,11 +93,32 @@ class Watch(Protocol):
         """Whether the rows of all looks so far end the training."""
 
 
-def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch | None = None) -> TrainedPack:
+class _LostWorkers(train.UserCallback):
+    """Tells why a Train worker was lost, and how often; runs in the controller of the fit."""
+
+    def __init__(self, log: Callable[[str], None]):
+        self._log, self._count = log, 0
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """The fit is tried again from its last checkpoint, or ends."""
+        self._count += 1
+        reasons = "\n".join(str(error) for error in worker_exceptions.values())
+        with suppress(OSError):  # the trial meets a full disk too, and says so
+            self._log(f"its Train worker was lost {self._count} of at most {WORKER_FAILURES} times\n{reasons}")
+
+
+def train_pack(
+    job: TrainingJob,
+    plan: ResourcePlan,
+    storage: str,
+    watch: Watch | None = None,
+    log: Callable[[str], None] = _log.warning,
+) -> TrainedPack:
     """Runs a Ray Train fit for a pack and waits for it.
 
     An interrupted fit of the same pack resumes from its last checkpoint in `storage`. A fit that `watch` stops
-    ends like any other, so that its resources come back (a Tune trial that is killed leaks those of its fit).
+    ends like any other, so that its resources come back (a Tune trial that is killed leaks those of its fit). `log` is
+    told in another process of every worker that is lost.
 
     Raises:
         PackError: fine-tuning raised an error that would come again.
@@ -125,6 +148,7 @@ def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch 
             storage_path=storage,
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
             failure_config=train.FailureConfig(max_failures=WORKER_FAILURES),
+            callbacks=[_LostWorkers(log)],  # type: ignore[list-item]  # Train V2 takes such ones
         ),
     )
     checkpoint = trainer.fit().checkpoint

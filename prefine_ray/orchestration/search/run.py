@@ -116,7 +116,8 @@ def _train_and_look(
 ) -> None:
     job = TrainingJob(trial.pack, context.inputs[trial.pack.task])
     watch = TuningWatch(context, job, steps, needed)
-    trained = train_pack(job, context.plan, context.train_storage, watch)
+    log = partial(context.results.append_log, trial.pack.name)
+    trained = train_pack(job, context.plan, context.train_storage, watch, log)
     if trained.watched.empty or trained.step > trained.watched["step"].max():
         last = watch.look(trained.policies, trained.step)
         trained = replace(trained, watched=pd.concat([trained.watched, last], ignore_index=True))
