@@ -69,16 +69,20 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     rows = pd.concat([_read_episodes(path / "episodes.parquet") for path in paths], ignore_index=True)
     if TEST not in set(rows["split"]):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
+    trials = _read_optional(paths, "trials.parquet")
+    gaps = [sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))]
+    if versions := _mixed_versions(trials):  # of one folder, or of several
+        gaps.append(f"Rows of different versions stand side by side: {'; '.join(versions)}.")
     distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
     episodes = distinct.drop_duplicates(EPISODE_KEY).sort_values(EPISODE_KEY, ignore_index=True)
     return Results(
         folders=paths,
         episodes=episodes,
-        trials=_read_optional(paths, "trials.parquet"),
+        trials=trials,
         curves=_read_optional(paths, "curves.parquet"),
         config="\n".join(file.read_text() for path in paths if (file := path / "config.yaml").exists()),
         conflicts=len(distinct) - len(episodes),
-        gaps=tuple(sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))),
+        gaps=tuple(gaps),
     )
 
 
@@ -95,8 +99,6 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
         yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are not there yet; run the sweep again."
     for damage in results.find_damages():
         yield f"Damaged: {damage.problem}. The sweep, started again, makes it anew."
-    if versions := _mixed_versions(trials):
-        yield f"{folder}: rows of different versions stand side by side: {'; '.join(versions)}."
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:

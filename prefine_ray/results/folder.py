@@ -17,6 +17,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
+from prefine_ray.results.fits import fit_folder, fit_problem
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
@@ -72,11 +74,12 @@ def full_message(root: Path) -> str:
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a finished pack that is missing, cut or altered."""
+    """A file of a finished pack, or of a checkpoint, that is missing, cut or altered."""
 
     problem: str  # names the file
     pack: str
     cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
+    fit: Path | None = None  # the folder of a fit that has not ended, where its checkpoint is at fault
 
 
 class ResultsDir:
@@ -235,14 +238,16 @@ class ResultsDir:
         return count
 
     def find_damages(self) -> list[Damage]:
-        """Reads every file of every finished pack and compares its checksum."""
-        return [damage for name in self.packs() for damage in self._damages_of(name)]
+        """Reads every file of every finished pack, and every checkpoint, and compares its checksum."""
+        return [*(damage for name in self.packs() for damage in self._damages_of(name)), *self._damaged_fits()]
 
     def repair(self) -> list[Damage]:
         """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
         damages = self.find_damages()
         for damage in damages:
-            if damage.cells:
+            if damage.fit:
+                shutil.rmtree(damage.fit, ignore_errors=True)
+            elif damage.cells:
                 self._forget(damage.pack, damage.cells)
             else:
                 self.part_path("trials", damage.pack).unlink()
@@ -332,6 +337,11 @@ class ResultsDir:
                 yield Damage(f"{path}: the policy of a finished cell is missing", name, frozenset([cell]))
             elif cell in finished and file_digest(path) != digest:
                 yield Damage(f"{path}: is not the policy that was written; it was altered", name, frozenset([cell]))
+
+    def _damaged_fits(self) -> Iterator[Damage]:
+        for folder in sorted(path for path in fit_folder(self.root).glob("*") if path.is_dir()):
+            if problem := fit_problem(folder):
+                yield Damage(problem, folder.name, frozenset(), folder)
 
     def _notes(self, name: str) -> dict[str, str]:
         path = self.part_path("trials", name)

@@ -106,14 +106,17 @@ def fuzz_folder(whole: Path, copy: Path, count: int, seed: int = 0) -> Outcomes:
                 raise WronglyAcceptedError
             raise DamagedFileError(f"{file}: told")
 
-        outcomes[judge(read, str(file) if file.parent.name != "trials" else str(copy))] += 1
+        how = judge(read, str(file) if file.parent.name != "trials" else str(copy))
+        if how != "refused":
+            outcomes.examples.append(f"{how}: {file}")
+        outcomes[how] += 1
     return outcomes
 
 
 def test_every_altered_file_is_told(whole, tmp_path, capsys):
     outcomes = fuzz_folder(whole, tmp_path / "copy", CASES)
     outcomes.tell("results", capsys)
-    assert outcomes.wrong == 0
+    assert outcomes.wrong == 0, outcomes.examples
 
 
 def nothing(*_: object, **__: object) -> None:
