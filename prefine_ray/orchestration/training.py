@@ -23,9 +23,8 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.errors import DamagedFileError
-from prefine_ray.core.files import MissingFileError, file_digest, read_bytes, write_text
+from prefine_ray.core.files import file_digest, write_text
 from prefine_ray.core.provenance import made_on
 from prefine_ray.core.tables import read_table, write_table
 from prefine_ray.core.tensor_files import load_tree, save_tree
@@ -37,6 +36,7 @@ from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
 from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasting_text
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
+from prefine_ray.results.fits import DIGESTS, ERROR, check_checkpoint, stored_checkpoints
 
 _STATE, _CURVES, _POLICIES, _WATCHED = (
     "state.safetensors",
@@ -44,10 +44,7 @@ _STATE, _CURVES, _POLICIES, _WATCHED = (
     "population.safetensors",
     "watched.parquet",
 )
-_ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
-_SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of a fit's checkpoints
 _log = logging.getLogger(__name__)
-_FILES = "files.json"  # of a checkpoint: the digests of its other files
 _RESERVATION = "placement_group"  # in the fit's folder: the id of what its latest worker reserved
 # Ray Train's own settings, unless the environment has others. A fit ends when its controller looks after the worker
 # (every 2 s by default). The watcher for nodes about to be reclaimed is one more process for every fit, and a fit on a
@@ -174,32 +171,11 @@ def _recover_storage(folder: Path) -> None:
         if group and group["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(reserved.read_text())))
     try:
-        for checkpoint in _stored_checkpoints(folder):
+        for checkpoint in stored_checkpoints(folder):
             read_checkpoint(checkpoint)
     except DamagedFileError as error:
         _log.warning("%s; this fit begins again", error)
         shutil.rmtree(folder)
-
-
-def _stored_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a fit that Ray Train would resume from.
-
-    Raises:
-        DamagedFileError: the list is not whole, or names a checkpoint that is not there.
-    """
-    snapshot = folder / _SNAPSHOT
-    if not snapshot.exists():
-        return []
-    try:
-        results = parse_json(read_bytes(snapshot), allow_nan=True)["checkpoint_results"]
-        names = [result["checkpoint_dir_name"] for result in results]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{snapshot}: not a whole list of checkpoints ({error})") from None
-    paths = [folder / str(name) for name in names]
-    for path in paths:
-        if path.parent != folder or not path.is_dir():
-            raise DamagedFileError(f"{snapshot}: names {path.name!r}, which is no checkpoint in its folder")
-    return paths
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -212,7 +188,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     except Exception as error:
         text = lasting_text(error)
         with tempfile.TemporaryDirectory() as directory:
-            (Path(directory) / _ERROR).write_text(text)
+            (Path(directory) / ERROR).write_text(text)
             train.report({"failed": True}, checkpoint=train.Checkpoint.from_directory(directory))
 
 
@@ -269,7 +245,7 @@ def write_checkpoint(
     write_table(folder / _WATCHED, watched)
     save_policy(learner.policies(), folder / _POLICIES, PolicyHeader(task=""))
     files = {name: file_digest(folder / name) for name in (_STATE, _CURVES, _WATCHED, _POLICIES)}
-    write_text(folder / _FILES, json.dumps(files))
+    write_text(folder / DIGESTS, json.dumps(files))
 
 
 def read_checkpoint(folder: Path) -> TrainedPack:
@@ -279,10 +255,10 @@ def read_checkpoint(folder: Path) -> TrainedPack:
         PackError: fine-tuning raised an error that would come again.
         DamagedFileError: a file of it was cut, altered or lost.
     """
-    error = folder / _ERROR
+    error = folder / ERROR
     if error.exists():
         raise PackError(error.read_text(errors="replace"))
-    _check_files(folder)
+    check_checkpoint(folder, (_STATE, _CURVES, _WATCHED, _POLICIES))
     state = load_tree(folder / _STATE)
     return TrainedPack(
         policies=load_policy(folder / _POLICIES, allow_diverged=True),
@@ -292,13 +268,3 @@ def read_checkpoint(folder: Path) -> TrainedPack:
         watched=read_table(folder / _WATCHED),
         machine=state.get("machine", {}),
     )
-
-
-def _check_files(folder: Path) -> None:
-    try:
-        files = parse_json(read_bytes(folder / _FILES))
-        wrong = [name for name in (_STATE, _CURVES, _WATCHED, _POLICIES) if file_digest(folder / name) != files[name]]
-    except (JSONContentError, KeyError, TypeError, MissingFileError) as error:
-        raise DamagedFileError(f"{folder}: not a whole checkpoint ({error})") from None
-    if wrong:
-        raise DamagedFileError(f"{folder / wrong[0]}: was cut or altered since the checkpoint was written")

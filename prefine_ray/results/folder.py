@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
 from prefine_ray.results.conditions import ConditionParts
+from prefine_ray.results.fits import fit_folder, fit_problem
 from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
@@ -67,12 +69,13 @@ def storage_message(root: Path, problem: str, place: Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a finished pack that is missing, cut or altered."""
+    """A file of a finished pack, or of a checkpoint, that is missing, cut or altered."""
 
     problem: str  # names the file
     pack: str
     cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
     path: Path | None = None  # of a file that takes no cell's result away; without it, its rows are made again
+    fit: Path | None = None  # the folder of a fit that has not ended, where its checkpoint is at fault
 
 
 class ResultsDir(ResultsPaths):
@@ -226,8 +229,8 @@ class ResultsDir(ResultsPaths):
         return count
 
     def find_damages(self) -> list[Damage]:
-        """Reads every file of every finished pack and compares its checksum."""
-        return [damage for name in self.packs() for damage in self._damages_of(name)]
+        """Reads every file of every finished pack, and every checkpoint, and compares its checksum."""
+        return [*(damage for name in self.packs() for damage in self._damages_of(name)), *self._damaged_fits()]
 
     def repair(self) -> list[Damage]:
         """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
@@ -235,6 +238,8 @@ class ResultsDir(ResultsPaths):
         for damage in damages:
             if damage.path:
                 damage.path.unlink()
+            elif damage.fit:
+                shutil.rmtree(damage.fit, ignore_errors=True)
             elif damage.cells:
                 self._forget(damage.pack, damage.cells)
             else:
@@ -326,6 +331,11 @@ class ResultsDir(ResultsPaths):
     def _policy_digests(self, name: str) -> dict[str, str]:
         """The digests of a pack's policy files by cell."""
         return json.loads(self._notes(name).get(_POLICIES, "{}"))
+
+    def _damaged_fits(self) -> Iterator[Damage]:
+        for folder in sorted(path for path in fit_folder(self.root).glob("*") if path.is_dir()):
+            if problem := fit_problem(folder):
+                yield Damage(problem, folder.name, frozenset(), fit=folder)
 
     def _notes(self, name: str) -> dict[str, str]:
         path = self.part_path("trials", name)
