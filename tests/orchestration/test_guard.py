@@ -76,7 +76,7 @@ def test_a_run_that_hangs_is_ended_in_time(tmp_path):
 
 
 def test_the_handlers_of_before_are_there_again(tmp_path):
-    from prefine_ray.orchestration.guard import Guard
+    from prefine_ray.orchestration.session.guard import Guard
 
     before = signal.getsignal(signal.SIGTERM)
     with Guard(tmp_path, "Resume"):
