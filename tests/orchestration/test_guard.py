@@ -16,7 +16,7 @@ from prefine_ray.results.heartbeat import mark, read_state
 BEGIN = """
 import sys, time
 from pathlib import Path
-from prefine_ray.orchestration import guard
+from prefine_ray.orchestration.session import guard
 from prefine_ray.results.heartbeat import Heartbeat
 root = Path(sys.argv[1])
 """
