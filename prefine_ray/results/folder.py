@@ -32,6 +32,7 @@ from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
+_PACK = "pack"  # the note of a `trials` part that says whose it is
 _POLICIES = "policies"  # the note with the digests of a pack's policy files, by cell
 _log = logging.getLogger(__name__)
 # Why nothing more can be written, by error number; the texts are looked for where only an error's text is left.
@@ -176,7 +177,7 @@ class ResultsDir(ResultsPaths):
             rows: a frame per kind.
             policies: cells whose policy files lie in the folder and belong to the pack.
         """
-        notes = {_POLICIES: json.dumps({cell: file_digest(self.policy_path(cell)) for cell in policies})}
+        notes = {_PACK: name, _POLICIES: json.dumps({cell: file_digest(self.policy_path(cell)) for cell in policies})}
         for kind in KINDS:
             if kind not in rows or rows[kind].empty:
                 continue
@@ -207,7 +208,7 @@ class ResultsDir(ResultsPaths):
         """
         path = self.part_path(kind, name)
         if kind == "trials":
-            return read_table(path) if path.exists() else pd.DataFrame()
+            return self._trials(name) if path.exists() else pd.DataFrame()
         wanted = self._notes(name).get(kind, "")
         return read_table(path, sha256=wanted) if wanted or path.exists() else pd.DataFrame()
 
@@ -289,13 +290,21 @@ class ResultsDir(ResultsPaths):
         seen: set[str] = set()
         for name in self.packs():
             try:
-                trials = read_table(self.part_path("trials", name), ["cell", "status"])
+                trials = self._trials(name, ["cell", "status"])
                 missing = [kind for kind in self._kinds_needed(name, trials) if not self.part_path(kind, name).exists()]
             except DamagedFileError:
                 continue  # `find_damages` names it
             cells = set((trials[trials["status"] == "failed"] if missing else trials)["cell"]) - seen
             seen |= cells
             yield name, cells
+
+    def _trials(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The `trials` part of a pack; older versions wrote no checksum and no name into it."""
+        path = self.part_path("trials", name)
+        notes = read_notes(path)
+        if "sha256" in notes and notes.get(_PACK) != name:
+            raise DamagedFileError(f"{path}: is another file than the one that was written there")
+        return read_table(path, columns)
 
     def _kinds_needed(self, name: str, trials: pd.DataFrame) -> list[str]:
         """The kinds beside `trials` that a pack has to have; packs of old versions do not say, but have episodes."""
@@ -346,7 +355,7 @@ class ResultsDir(ResultsPaths):
         path = self.part_path("trials", name)
         if not cells or not path.exists():
             return
-        trials, notes = read_table(path), read_notes(path)
+        trials, notes = self._trials(name), read_notes(path)
         kept = trials[~trials["cell"].isin(cells)]
         if kept.empty:
             path.unlink()

@@ -29,7 +29,7 @@ from prefine_ray.policies.gaussian import PolicyHeader
 from prefine_ray.pretrain import training
 from prefine_ray.rollouts import video
 from prefine_ray.tasks import spec
-from prefine_ray.tracking import tracker
+from prefine_ray.tracking import pages
 from tests.fuzz.harness import CASES, Outcomes, WronglyAcceptedError, judge
 from tests.makers import ball_run_episodes, small_policy
 
@@ -204,7 +204,7 @@ def stopped(patch: pytest.MonkeyPatch) -> Iterator[None]:
         inner.setattr(base, "clone", _begin)
         inner.setattr(finetune, "_train_here", _begin)
         inner.setattr(download, "fetch", _begin)
-        inner.setattr(tracker, "_check_port", _begin)
+        inner.setattr(pages, "_check_port", _begin)
         yield
 
 

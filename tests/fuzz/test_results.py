@@ -150,6 +150,7 @@ DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEFECTS)
 def test_planted_defects_are_caught(name, whole, tmp_path, monkeypatch):
     place, function, broken = DEFECTS[name]
