@@ -90,8 +90,9 @@ def collect(options: Options) -> None:
 def fetch(options: Options) -> None:
     """Downloads a DSRL file."""
     from prefine_ray.data.download import fetch as run
+    from prefine_ray.tasks.spec import get_task
 
-    print(run(options.task, options.directory, options.base_url))
+    print(run(get_task(options.task), options.directory, options.base_url))
 
 
 def describe(options: Options) -> None:
