@@ -80,7 +80,7 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     trials = _read_optional(paths, "trials")
     gaps = [sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))]
     if versions := _mixed_versions(trials):  # of one folder, or of several
-        gaps.append(f"Rows of different versions stand side by side: {'; '.join(versions)}.")
+        gaps.append(f"Rows come from different versions: {'; '.join(versions)}.")
     distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
     episodes = distinct.drop_duplicates(EPISODE_KEY).sort_values(EPISODE_KEY, ignore_index=True)
     return Results(

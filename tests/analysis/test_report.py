@@ -81,7 +81,7 @@ def test_markdown_carries_the_warning_the_caveat_and_the_definition_of_a_catastr
     for words in (
         "Fewer than 5 seeds (N = 3)",
         "made by this project's own behaviour policies",
-        "seeds that share one data set and one base policy",
+        "which share one data set",
         "over twice the threshold, or that the simulator ended because the agent fell",
         "**Bold**: safe",
     ):

@@ -122,7 +122,7 @@ def test_warnings_tell_of_rows_of_different_versions(tmp_path: Path, two_tasks: 
     trials = trials.assign(commit="abc", physics=[engines[row % 3] for row in range(len(trials))])
     trials.to_parquet(folder / "trials.parquet")
     told = " ".join(summarize(load_results(folder)).warnings)
-    assert "rows come from different versions: pybullet 3.2.6; pybullet 3.2.7." in told
+    assert "Rows come from different versions: pybullet 3.2.6; pybullet 3.2.7." in told
 
 
 def test_warnings_tell_of_folders_of_different_commits(tmp_path: Path, two_tasks: pd.DataFrame):
