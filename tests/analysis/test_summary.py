@@ -133,7 +133,7 @@ def test_warnings_tell_of_folders_of_different_commits(tmp_path: Path, two_tasks
         trials = pd.read_parquet(folders[-1] / "trials.parquet")
         trials.assign(commit=commit).to_parquet(folders[-1] / "trials.parquet")
         assert "side by side" not in " ".join(load_results(folders[-1]).gaps)
-    assert "Rows of different versions stand side by side: abc; def." in load_results(folders).gaps
+    assert "Rows come from different versions: abc; def." in load_results(folders).gaps
 
 
 def test_warnings_tell_of_missing_tasks_few_seeds_pooled_and_failed_cells(tmp_path: Path, two_tasks: pd.DataFrame):
