@@ -22,7 +22,7 @@ from prefine_ray.analysis.columns import (
     THRESHOLD,
     WEIGHT,
 )
-from prefine_ray.analysis.conditions import asked_conditions, missing_evaluations
+from prefine_ray.analysis.condition_plan import asked_conditions, missing_evaluations
 from prefine_ray.analysis.estimates import policy_rows
 from prefine_ray.analysis.rows import episode_table, kind_parts, run_table
 from prefine_ray.analysis.summary import picked_weights

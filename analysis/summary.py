@@ -30,7 +30,7 @@ from prefine_ray.analysis.columns import (
     WEIGHT,
 )
 from prefine_ray.analysis.comparison import comparisons
-from prefine_ray.analysis.conditions import missing_in
+from prefine_ray.analysis.condition_plan import missing_in
 from prefine_ray.analysis.effects import effects
 from prefine_ray.analysis.estimates import average, policy_rows, safe_tasks
 from prefine_ray.analysis.published import published_name, published_scores

@@ -134,7 +134,7 @@ def check_ray() -> Iterator[Finding]:
     from prefine_ray.core.errors import PrefineError
 
     try:
-        from prefine_ray.orchestration.check import start_ray
+        from prefine_ray.orchestration.ray_trial import start_ray
 
         yield Finding(start_ray())
     except ImportError as error:

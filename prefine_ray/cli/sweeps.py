@@ -25,7 +25,7 @@ from prefine_ray.cli.options import (
 
 if TYPE_CHECKING:
     from prefine_ray.orchestration.context import RunOutcome
-    from prefine_ray.orchestration.session.guard import Guard
+    from prefine_ray.orchestration.ray_session.shutdown import Guard
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
 
@@ -118,7 +118,7 @@ def _run(kind: _Kind, config: Any, options: Options) -> int:
     """Runs what `config` describes in its results folder and reports it; an interrupted run can be resumed."""
     from tqdm import tqdm
 
-    from prefine_ray.orchestration.session.guard import Guard
+    from prefine_ray.orchestration.ray_session.shutdown import Guard
     from prefine_ray.results.folder import ResultsDir
 
     tqdm.monitor_interval = 0  # its thread would keep a process whose output is read no more from ending

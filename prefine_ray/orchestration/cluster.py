@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.experiment.config import ResourceConfig
-from prefine_ray.orchestration.session.folder import choose_folder
+from prefine_ray.orchestration.ray_session.temp_folder import choose_folder
 
 # The division counts half cores: a trial trains while others evaluate, so a rollout actor and a trial share a core.
 ROLLOUT_CPUS = 0.5

@@ -16,7 +16,7 @@ from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import ResourcePlan
 from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
-from prefine_ray.results.fits import fit_folder
+from prefine_ray.results.checkpoints import fit_folder
 from prefine_ray.results.folder import ResultsDir
 
 

@@ -18,7 +18,7 @@ from prefine_ray.experiment.cells import BASE, Cell, Pack, base_cells, make_cell
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import TrainingJob, policy_header, trial_rows
 from prefine_ray.orchestration.cluster import plan_resources
-from prefine_ray.orchestration.conditions import FINETUNED, evaluate_grid, evaluate_pack, missing_of
+from prefine_ray.orchestration.condition_evaluation import FINETUNED, evaluate_grid, evaluate_pack, missing_of
 from prefine_ray.orchestration.context import RunOutcome, SweepContext, make_context
 from prefine_ray.orchestration.evaluation import evaluate_cells
 from prefine_ray.orchestration.failures import TUNE_STARTS, lasting_text

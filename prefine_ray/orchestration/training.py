@@ -36,7 +36,7 @@ from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
 from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasting_text
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
-from prefine_ray.results.fits import DIGESTS, ERROR, check_checkpoint, stored_checkpoints
+from prefine_ray.results.checkpoints import DIGESTS, ERROR, check_checkpoint, stored_checkpoints
 
 _STATE, _CURVES, _POLICIES, _WATCHED = (
     "state.safetensors",

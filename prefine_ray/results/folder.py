@@ -26,8 +26,8 @@ from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
-from prefine_ray.results.conditions import ConditionParts
-from prefine_ray.results.fits import fit_folder, fit_problem
+from prefine_ray.results.checkpoints import fit_folder, fit_problem
+from prefine_ray.results.condition_rows import ConditionParts
 from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing

@@ -2,7 +2,7 @@
 
 DIR/config.yaml              the configuration of the latest run
 DIR/parts/<kind>/<name>.parquet   rows of one finished pack; kinds are episodes, curves, trials
-DIR/parts/conditions/...     rows of its policies under other conditions (see `prefine_ray.results.conditions`)
+DIR/parts/conditions/...     rows of its policies under other conditions (see `prefine_ray.results.condition_rows`)
 DIR/policies/<cell>.safetensors
 DIR/logs/<pack>.log          errors of a pack in full
 DIR/cells.parquet            the cells of the present grid, finished or not

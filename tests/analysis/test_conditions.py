@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prefine_ray.analysis.conditions import missing_evaluations, missing_in, picked_weight
+from prefine_ray.analysis.condition_plan import missing_evaluations, missing_in, picked_weight
 from prefine_ray.analysis.rows import load_results
 from prefine_ray.analysis.status import status_text
 from prefine_ray.analysis.summary import summarize

@@ -6,7 +6,7 @@ import pytest
 
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.files import file_digest
-from prefine_ray.results.fits import DIGESTS, SNAPSHOT, fit_folder
+from prefine_ray.results.checkpoints import DIGESTS, SNAPSHOT, fit_folder
 from prefine_ray.results.folder import ResultsDir
 from tests.results.test_folder import rows
 

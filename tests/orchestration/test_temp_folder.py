@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.orchestration.session.folder import choose_folder
-from prefine_ray.orchestration.session.guard import folder_problem
+from prefine_ray.orchestration.ray_session.shutdown import folder_problem
+from prefine_ray.orchestration.ray_session.temp_folder import choose_folder
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from prefine_ray.results.heartbeat import mark, read_state
 BEGIN = """
 import sys, time
 from pathlib import Path
-from prefine_ray.orchestration.session import guard
+from prefine_ray.orchestration.ray_session import shutdown
 from prefine_ray.results.heartbeat import Heartbeat
 root = Path(sys.argv[1])
 """
 OBEYS = """
-with guard.Guard(root, "Resume with: prefine sweep x") as watched:
+with shutdown.Guard(root, "Resume with: prefine sweep x") as watched:
     try:
         with Heartbeat(root):
             print("ready", flush=True)
@@ -30,8 +30,8 @@ with guard.Guard(root, "Resume with: prefine sweep x") as watched:
         sys.exit(watched.say_goodbye("Interrupted: 1 of 2 cells."))
 """
 HANGS = """
-guard.GRACE_S = 0.5
-with guard.Guard(root, "Resume with: prefine sweep x"), Heartbeat(root):
+shutdown.GRACE_S = 0.5
+with shutdown.Guard(root, "Resume with: prefine sweep x"), Heartbeat(root):
     print("ready", flush=True)
     while True:
         try:
@@ -76,7 +76,7 @@ def test_a_run_that_hangs_is_ended_in_time(tmp_path):
 
 
 def test_the_handlers_of_before_are_there_again(tmp_path):
-    from prefine_ray.orchestration.session.guard import Guard
+    from prefine_ray.orchestration.ray_session.shutdown import Guard
 
     before = signal.getsignal(signal.SIGTERM)
     with Guard(tmp_path, "Resume"):

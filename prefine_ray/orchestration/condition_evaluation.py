@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from prefine_ray.analysis.conditions import Evaluation, missing_evaluations
+from prefine_ray.analysis.condition_plan import Evaluation, missing_evaluations
 from prefine_ray.experiment.cells import BASE, Cell
 from prefine_ray.orchestration.context import SweepContext
 from prefine_ray.orchestration.evaluation import evaluate_cells

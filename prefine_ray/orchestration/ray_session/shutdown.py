@@ -17,7 +17,7 @@ import ray
 from ray._common.network_utils import parse_address
 
 from prefine_ray.core.errors import INTERRUPTED, TERMINATED, PrefineError
-from prefine_ray.orchestration.session.folder import LEAST_FREE, session_folder
+from prefine_ray.orchestration.ray_session.temp_folder import LEAST_FREE, session_folder
 from prefine_ray.results.folder import storage_message, storage_problem
 from prefine_ray.results.heartbeat import mark
 
