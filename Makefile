@@ -1,7 +1,8 @@
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
 # make test-unit     runs the tests that do not start Ray
-# make test-slow     compares hundreds of whole episodes with the upstream simulators (hours)
+# make test-slow     the long tests: hundreds of whole episodes beside the upstream simulators (hours), planted defects
+#                    of the fuzzers, sweeps that make damaged files again
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make fuzz          reads thousands of altered files (minutes)
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own

@@ -141,6 +141,7 @@ def test_sync_names_every_damage(damaged, capsys):
     assert named(damaged.files, output.out + output.err) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--retry-failed"]])
 def test_the_sweep_names_every_damage_and_runs_the_cells_again(damaged, finished, tmp_path, options):
     folder = tmp_path / "sweep"
