@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from tests.faults.processes import title, tree
 from tests.mlflow_store import free_port
 from tests.small_sweep import CONFIG, finish
-from tests.tracking.test_tracker import Server
+from tests.tracking.test_tracker import PlainServer
 
 PASSWORD = "s3cr3t-pass@word/99xyz"
 NEEDLES = [
@@ -76,7 +76,7 @@ def test_a_planted_password_is_found_nowhere(tmp_path: Path, ray_folder: Path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(TINY))
     (tmp_path / "server").mkdir()
     MlflowClient(f"sqlite:///{tmp_path / 'server' / 'server.db'}").search_experiments()  # makes it
-    server = Server(tmp_path / "server")
+    server = PlainServer(tmp_path / "server")
     address = server.url.removeprefix("http://")
     dead, token = f"127.0.0.1:{free_port()}", "token=99xyz99xyz"
     variables = {"RAY_TMPDIR": str(ray_folder)}
