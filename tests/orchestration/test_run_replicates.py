@@ -42,6 +42,6 @@ def test_every_replicate_has_its_own_data_and_base(tmp_path: Path):
         "each with a data set of its own; its own preferences, training and evaluation; its own base policy" in caption
     )
     again = finish(start(folder, CONFIG, "--actors", "1"))
-    assert "8 finished" in again
+    assert "8 cells finished, 0 of them failed" in again
     assert len(list((tmp_path / "data").iterdir())) == 6
     pd.testing.assert_frame_equal(rows, pd.read_parquet(folder / "results" / "episodes.parquet"))
