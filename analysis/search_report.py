@@ -1,30 +1,31 @@
-"""A hyperparameter search's rows to a table of trials, a reward-cost plot, and a snippet of the best safe setting."""
+"""A hyperparameter search's rows to tables of trials and problems, plots, and the best setting as a config to paste."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
-from prefine_ray.analysis.best import SAFE, best, safety
-from prefine_ray.analysis.columns import COST, METRICS, REWARD, SAFETY, high, low
-from prefine_ray.analysis.estimates import policy_rows
-from prefine_ray.analysis.plots.style import INK, SAFE_SHADE, plain_axes, save_figure, set_cost_axis
-from prefine_ray.analysis.rows import ResultsError, episode_table, run_table
+from prefine_ray.analysis.columns import COST, PREFERRED, REWARD, SAFETY, TASK, THRESHOLD, VIOLATIONS, high, low
+from prefine_ray.analysis.plots.search import front_plot, slice_plot, task_plot
+from prefine_ray.analysis.plots.style import save_figure
+from prefine_ray.analysis.search_score import RELATIVE, VALUE
+from prefine_ray.analysis.search_table import FAILED, FINISHED, RUNNING, SearchTables, read_search
+from prefine_ray.core.errors import last_line
 from prefine_ray.core.files import write_text
-from prefine_ray.experiment.search_config import WEIGHT, Range, SearchConfig, searched_value, with_values
+from prefine_ray.experiment.search_config import SearchConfig
+from prefine_ray.experiment.search_space import own_value, setting
 from prefine_ray.results.folder import ResultsDir
 
-_ASKED = "search."  # prefix of the trials' columns that hold the searched values
+_SCORE = (
+    "Score: half the mean over tasks and half the worst task of what a setting is worth. A problem (task, preferred "
+    "trajectories, threshold) that is shown to be safe is worth its reward, as a share of the best safe episode's "
+    "in the data; any other is worth less than 0 (1 / upper limit of the cost - 1). "
+)
+_CHOSEN = "Chosen among many, it looks better here than it is: run it in a sweep for fresh data and episodes."
 
 
 @dataclass(frozen=True)
@@ -33,202 +34,181 @@ class SearchPaths:
 
     markdown: Path
     csv: Path
+    problems: Path
     plots: tuple[Path, ...]
-    best: Path | None  # the YAML snippet; None where no trial ended well
+    best: Path | None  # the YAML of the best setting; None where no trial ended well
 
 
 def report_search(root: Path, config: SearchConfig) -> tuple[SearchPaths, str]:
-    """Writes tables/trials.{md,csv}, plots/search*.png and best.yaml from the rows; also returns the table as text.
+    """Writes tables/{trials.md,trials.csv,problems.csv}, plots/search*.png and best.yaml; also returns the text.
 
     Raises:
         ResultsError: no trial has ended.
     """
-    trials = trial_table(ResultsDir(root))
-    good = trials[trials["status"] == "finished"]
-    text = markdown(trials, config)
+    tables = read_search(ResultsDir(root), config)
+    text = markdown(tables, config)
     paths = SearchPaths(
         root / "tables" / "trials.md",
         root / "tables" / "trials.csv",
-        tuple(_save_plots(good, config, root / "plots")) if len(good) else (),
-        root / "best.yaml" if len(good) else None,
+        root / "tables" / "problems.csv",
+        _save_plots(tables, config, root / "plots"),
+        root / "best.yaml" if tables.best is not None else None,
     )
     write_text(paths.markdown, text)
-    write_text(paths.csv, trials.to_csv(index=False))
+    write_text(paths.csv, tables.trials.to_csv(index=False))
+    write_text(paths.problems, tables.problems.to_csv(index=False))
     if paths.best:
-        write_text(paths.best, best_snippet(trials, config))
+        write_text(paths.best, best_snippet(tables, config))
     return paths, text
 
 
-def trial_table(results: ResultsDir) -> pd.DataFrame:
-    """One row per trial in the order of the suggestions.
-
-    Columns: number, the searched values by key, steps (gradient steps done), status, error, seeds, METRICS with
-    `_low` and `_high` (95 % t intervals over seeds), safety, front (no other finished trial has more reward at no more
-    cost, or less cost at no less reward), chosen (the best one, see `prefine_ray.analysis.best`).
-
-    Raises:
-        ResultsError: no trial has ended.
-    """
-    names = results.packs()
-    rows = [_trial_row(results, name) for name in names]
-    if not rows:
-        raise ResultsError(f"{results.root}: no trial has ended yet; run or resume the search first")
-    table = pd.DataFrame(rows).sort_values(["number", "trial"], ignore_index=True)
-    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *METRICS])))  # also where every trial failed
-    limits = [end(metric) for metric in METRICS for end in (low, high)]
-    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *limits])))
-    table[SAFETY] = safety(table[low(COST)], table[high(COST)])
-    good = table[table["status"] == "finished"]
-    front = good.index[pareto_front(good[REWARD], good[COST])]
-    table["front"] = table.index.isin(front)
-    table["chosen"] = table.index == best(good).name if len(good) else False
-    return table
+def _save_plots(tables: SearchTables, config: SearchConfig, folder: Path) -> tuple[Path, ...]:
+    good = tables.trials[tables.trials["status"] == FINISHED]
+    if good.empty:
+        return ()
+    if REWARD in good:
+        first = front_plot(good, where(config), config.search.early_stopping is not None)
+        slices = slice_plot(good, config, {REWARD: "normalised reward", COST: "normalised cost"})
+    else:
+        first = task_plot(tables.problems, tables.trials, config)
+        slices = slice_plot(good, config, {"score": "score", RELATIVE: "relative reward"})
+    save_figure(first, folder / "search.png", "")
+    save_figure(slices, folder / "search_values.png", "")
+    return folder / "search.png", folder / "search_values.png"
 
 
-def _trial_row(results: ResultsDir, name: str) -> dict[str, Any]:
-    trials, episodes = (results.read_part(kind, name) for kind in ("trials", "episodes"))
-    first = trials.iloc[0]
-    failed = trials[trials["status"] != "finished"]
-    columns = [str(column) for column in trials if str(column).startswith(_ASKED)]
-    asked = {column.removeprefix(_ASKED): first[column] for column in columns}
-    row = {"number": first["number"], "trial": name, WEIGHT: first[WEIGHT], **asked, "seeds": len(trials)}
-    row |= {"status": "failed" if len(failed) else "finished", "error": failed.iloc[0]["error"] if len(failed) else ""}
-    if len(failed):
-        return row
-    scores = policy_rows(run_table(episode_table(episodes))).iloc[0]
-    row |= {end(metric): scores[end(metric)] for metric in METRICS for end in (str, low, high)}
-    return row | {"steps": int(first["steps"]), "wall_s": float(trials["wall_s"].sum())}
+def where(config: SearchConfig) -> str:
+    """The problems of a search in words."""
+    if len(config.tasks) > 1:
+        return f"{len(config.tasks)} tasks"
+    limits = config.for_task(config.tasks[0]).axis_values("threshold", config.tasks[0])
+    return f"{config.tasks[0]}, cost threshold {', '.join(f'{limit:g}' for limit in limits)}"
 
 
-def pareto_front(rewards: Sequence[float] | pd.Series, costs: Sequence[float] | pd.Series) -> list[bool]:
-    """Which points no other point dominates: more reward at no more cost, or less cost at no less reward."""
-    points = np.column_stack([np.asarray(rewards, dtype=float), -np.asarray(costs, dtype=float)])
-    no_worse = (points[:, None] >= points[None]).all(axis=-1)  # [i, j]: i is no worse than j
-    better = (points[:, None] > points[None]).any(axis=-1)
-    return [not bool(dominated) for dominated in (no_worse & better).any(axis=0)]
-
-
-def markdown(trials: pd.DataFrame, config: SearchConfig) -> str:
-    """The trials: safe ones by reward, then the others by cost."""
-    keys = list(config.search.space)
-    is_safe = trials[SAFETY] == SAFE
-    order = trials.assign(_after=~is_safe, _rank=np.where(is_safe, -trials[REWARD], trials[COST]))
-    head = ["trial", *keys, "steps", "reward", "cost", "violations", ""]
-    lines = [f"# {config.name}: {config.tasks[0]}, cost threshold {_threshold(config):g}", ""]
-    lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for _, row in order.sort_values(["_after", "_rank", "number"]).iterrows():
-        lines.append(f"| {' | '.join([str(int(row['number'])), *_cells(row, keys)])} |")
-    seeds, episodes = len(config.tuning_seeds), config.evaluation.episodes
-    lines += [
-        "",
-        f"Means over {seeds} tuning seeds of {episodes} episodes, which no report uses; [95 % intervals over seeds]. "
-        "Reward and cost are normalised; safe: the upper limit of the cost is at most 1, unsafe: the lower one is "
-        "above 1. front: no other trial has more reward at no more cost. **best**: the most reward among the safe ones "
-        "(the least cost if there is none). Chosen among many, it looks better here than it is: run it in a sweep for "
-        "fresh episodes.",
-    ]
+def markdown(tables: SearchTables, config: SearchConfig) -> str:
+    """The trials from the best to the worst; of several problems, those of the best trial beside its rivals."""
+    keys, single = list(config.search.space), REWARD in tables.trials
+    names = ["steps", "reward", "cost", "violations"] if single else ["tasks", "safe", "relative reward", "worst task"]
+    lines = [f"# {config.name}: {where(config)}", "", *_head(["trial", *keys, "score", *names, ""])]
+    order = tables.trials.assign(_rank=tables.trials["status"].map({FINISHED: 0, FAILED: 2}).fillna(1))
+    for _, row in order.sort_values(["_rank", "score", "number"], ascending=[True, False, True]).iterrows():
+        cells = _single_cells(row) if single else _cells(row, config)
+        lines.append(_line([str(int(row["number"])), *(_shown(row[key]) for key in keys), *cells]))
+    lines += ["", best_line(tables, config) + ".", "", _caption(config, single)]
+    if tables.best is not None and not single:
+        lines += ["", "## The best setting, problem by problem", "", *_problem_lines(tables, config)]
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: pd.Series, keys: Sequence[str]) -> list[str]:
-    values = [f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in keys]
-    if row["status"] != "finished":
-        return [*values, "", "", "", "", f"failed: {str(row['error']).strip().splitlines()[-1]}"]
+def _head(names: list[str]) -> list[str]:
+    return [_line(names), f"|{'---|' * len(names)}"]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _single_cells(row: pd.Series) -> list[str]:
+    """The scores of a trial on a single problem."""
+    if row["status"] == FAILED:
+        return ["", "", "", "", "", f"failed: {last_line(str(row['error']))}"]
     scores = [f"{row[name]:.2f} [{row[low(name)]:.2f}, {row[high(name)]:.2f}]" for name in (REWARD, COST)]
     marks = [row[SAFETY], *(["front"] if row["front"] else []), *(["**best**"] if row["chosen"] else [])]
-    return [*values, str(int(row["steps"])), *scores, f"{row['violation_rate']:.0%}", ", ".join(marks)]
+    return [f"{row['score']:.3f}", str(int(row["steps"])), *scores, f"{row[VIOLATIONS]:.0%}", ", ".join(marks)]
 
 
-def best_line(trials: pd.DataFrame) -> str:
-    """The chosen trial and its scores in words."""
-    if not trials["chosen"].any():
+def _cells(row: pd.Series, config: SearchConfig) -> list[str]:
+    """The scores of a trial on several problems."""
+    done = f"{int(row['tasks'])} of {len(config.tasks)}"
+    if row["status"] == FAILED:
+        return ["", done, "", "", "", f"failed: {last_line(str(row['error']))}"]
+    safe, worst = f"{int(row['safe'])} of {int(row['problems'])}", f"{row['worst_task']} {row['worst_value']:.2f}"
+    mark = "**best**" if row["chosen"] else "" if row["status"] == FINISHED else str(row["status"])
+    return [f"{row['score']:.3f}", done, safe, f"{row[RELATIVE]:.2f}", worst, mark]
+
+
+def _caption(config: SearchConfig, single: bool) -> str:
+    seeds, episodes = len(config.tuning_seeds), config.evaluation.episodes
+    text = f"{seeds} tuning seeds of {episodes} episodes, which no report uses; [95 % intervals over seeds]. "
+    text += "Reward and cost are normalised; safe: the upper limit of the cost is at most 1, unsafe: the lower one is "
+    text += f"above 1. {_SCORE}"
+    if single:
+        text += "front: no other trial has more reward at no more cost. "
+    else:
+        text += "A trial that was stopped counts -1 for each task that it was not run on. "
+    return f"{text}**best**: the highest score of those that ran in full. {_CHOSEN}"
+
+
+def _rivals(tables: SearchTables, config: SearchConfig) -> dict[str, int]:
+    """What the best trial is compared with, by shown name: the next best one, and the start of the search."""
+    best, whole = tables.best, tables.trials[tables.trials["status"] == FINISHED]
+    if best is None:
+        return {}
+    others = whole[whole["number"] != best["number"]].sort_values("score", ascending=False, kind="stable")
+    numbers = [int(number) for number in others["number"]]
+    rivals = {f"next, trial {numbers[0]}": numbers[0]} if numbers else {}
+    if config.search.start is not None and 0 in numbers[1:]:
+        rivals["start, trial 0"] = 0
+    return rivals
+
+
+def _problem_lines(tables: SearchTables, config: SearchConfig) -> list[str]:
+    """The table of the best trial's problems, with their value under its rivals."""
+    assert tables.best is not None
+    rivals = _rivals(tables, config)
+    names = ["task", "preferred", "threshold", "reward", "cost", "", "relative reward", "value", *rivals]
+    lines, keys = _head(names), [TASK, PREFERRED, THRESHOLD]
+    values = {number: tables.of(number).set_index(keys)[VALUE] for number in rivals.values()}
+    problems = tables.of(int(tables.best["number"]))
+    order = problems[TASK].map({task: place for place, task in enumerate(config.tasks)})
+    for _, row in problems.assign(_order=order).sort_values(["_order", PREFERRED, THRESHOLD]).iterrows():
+        scores = [f"{row[name]:.2f} [{row[low(name)]:.2f}, {row[high(name)]:.2f}]" for name in (REWARD, COST)]
+        key = tuple(row[name] for name in keys)
+        of_rivals = [f"{values[number].get(key, float('nan')):.2f}" for number in rivals.values()]
+        shown = [str(row[TASK]), str(row[PREFERRED]), f"{row[THRESHOLD]:g}", *scores, str(row[SAFETY])]
+        lines.append(_line([*shown, f"{row[RELATIVE]:.2f}", f"{row[VALUE]:.2f}", *of_rivals]))
+    return lines
+
+
+def best_line(tables: SearchTables, config: SearchConfig) -> str:
+    """The chosen trial, its score and by how much it is ahead, in words."""
+    row = tables.best
+    if row is None:
         return "no trial has ended well"
-    row = trials[trials["chosen"]].iloc[0]
-    kind = "best safe trial" if row[SAFETY] == SAFE else "no trial is shown to be safe; the best so far"
-    scores = f"normalised reward {row[REWARD]:.2f}, normalised cost {row[COST]:.2f}"
-    return f"{kind}: {int(row['number'])}, {scores}"
+    scores = tables.trials.set_index("number")["score"]
+    ahead = [f"{name} {scores[number]:.3f}" for name, number in _rivals(tables, config).items()]
+    beside = f" ({'; '.join(ahead)})" if ahead else ""
+    head = f"best trial: {int(row['number'])}, score {row['score']:.3f}{beside}"
+    if REWARD in tables.trials:
+        return f"{head}, normalised reward {row[REWARD]:.2f}, normalised cost {row[COST]:.2f}, {row[SAFETY]}"
+    worst = f"worst task {row['worst_task']} at {row['worst_value']:.2f}"
+    return f"{head}, {int(row['safe'])} of {int(row['problems'])} problems safe, {worst}"
 
 
-def best_snippet(trials: pd.DataFrame, config: SearchConfig) -> str:
-    """YAML of the chosen trial's weight and `finetune` section, to paste into a sweep's configuration."""
-    row = trials[trials["chosen"]].iloc[0]
-    kinds = {key: type(searched_value(config, key)) for key in config.search.space if key != WEIGHT}
-    values = {key: kind(row[key]) for key, kind in kinds.items()} | {"steps": int(row["steps"])}
-    finetune = with_values(config, values).model_dump(mode="json")
-    where = f"{config.tasks[0]}, cost threshold {_threshold(config):g}"
-    head = f"# {config.name} on {where}, tuning episodes:\n# {best_line(trials)}\n"
-    return head + yaml.safe_dump({"weights": [float(row[WEIGHT])], "finetune": finetune}, sort_keys=False)
+def count_line(tables: SearchTables, config: SearchConfig) -> str:
+    """How many trials have ended."""
+    status = tables.trials["status"]
+    ended, failed = int((status != RUNNING).sum()), int((status == FAILED).sum())
+    return f"{ended} of {config.search.trials} trials have ended, {failed} failed"
 
 
-def _threshold(config: SearchConfig) -> float:
-    return config.axis_values("threshold", config.tasks[0])[0]
-
-
-# ---------------------------------------------------------------------- plots
-
-
-def _save_plots(good: pd.DataFrame, config: SearchConfig, folder: Path) -> list[Path]:
-    save_figure(front_plot(good, config), folder / "search.png", "")
-    save_figure(slice_plot(good, config), folder / "search_values.png", "")
-    return [folder / "search.png", folder / "search_values.png"]
-
-
-def front_plot(good: pd.DataFrame, config: SearchConfig) -> Figure:
-    """Normalised reward over normalised cost of all trials, with the threshold, the front and the best trial."""
-    figure = Figure(figsize=(7.0, 4.8), layout="constrained")
-    axes = figure.subplots()
-    whole = good["steps"] >= good["steps"].max() if config.search.early_stopping else pd.Series(True, index=good.index)
-    for rows, face, edge in ((good[whole], "#3b6ea8", "white"), (good[~whole], "none", "#3b6ea8")):
-        axes.scatter(rows[COST], rows[REWARD], c=face, edgecolors=edge, s=45, zorder=3)
-    front = good[good["front"]].sort_values(COST)
-    axes.plot(front[COST], front[REWARD], color="#c05020", drawstyle="steps-post", zorder=2, lw=1.5)
-    best = good[good["chosen"]]
-    axes.plot(best[COST], best[REWARD], "o", ms=13, mfc="none", mec=INK, zorder=5)
-    for _, row in good[good["front"] | good["chosen"]].iterrows():
-        point = (row[COST], row[REWARD])
-        axes.annotate(str(int(row["number"])), point, (6, 5), textcoords="offset points", fontsize=8)
-    set_cost_axis(axes, good)
-    axes.set_xlabel("normalised cost (episode cost / threshold)")
-    axes.set_ylabel("normalised reward")
-    axes.set_title(f"{config.tasks[0]}, threshold {_threshold(config):g}: {len(good)} trials, numbered on the front")
-    plain_axes(axes, "both")
-    axes.legend(handles=_front_handles(bool((~whole).any())), fontsize=8, frameon=False, loc="best")
-    return figure
-
-
-def _front_handles(stopped: bool) -> list[Any]:
-    dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7}
-    return [
-        Line2D([], [], color="#3b6ea8", label="trial", **dot),
-        *([Line2D([], [], color="#3b6ea8", mfc="none", label="stopped early", **dot)] if stopped else []),
-        Line2D([], [], color="#c05020", label="Pareto front"),
-        Line2D([], [], color=INK, mfc="none", label="best", **{**dot, "markersize": 11}),
-        Line2D([], [], color=INK, linestyle="--", label="threshold"),
-        Patch(color=SAFE_SHADE, label="mean below 1"),
-    ]
-
-
-def slice_plot(good: pd.DataFrame, config: SearchConfig) -> Figure:
-    """Reward (upper row) and cost (lower row) of every trial over each searched value."""
-    keys = list(config.search.space)
-    figure = Figure(figsize=(1.0 + 2.3 * len(keys), 4.8), layout="constrained")
-    grid = figure.subplots(2, len(keys), sharex="col", sharey="row", squeeze=False)
-    for column, key in enumerate(keys):
-        for line, metric in enumerate((REWARD, COST)):
-            _draw_slice(grid[line, column], good, key, metric, config.search.space[key])
-        grid[1, column].set_xlabel(key)
-    for line, name in enumerate(("normalised reward", "normalised cost")):
-        grid[line, 0].set_ylabel(name)
-    return figure
-
-
-def _draw_slice(axes: Axes, good: pd.DataFrame, key: str, metric: str, dimension: Any) -> None:
-    values = good[key] if isinstance(dimension, Range) else good[key].astype(str)
-    is_safe = good[SAFETY] == SAFE
-    for rows, color in ((~is_safe, "#999999"), (is_safe, "#3b6ea8"), (good["chosen"], "#c05020")):
-        axes.scatter(values[rows], good.loc[rows, metric], c=color, s=28, edgecolors="white", linewidths=0.5, zorder=3)
-    if isinstance(dimension, Range) and dimension.log:
-        axes.set_xscale("log")
-    if metric == COST:
-        axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.0)
-    plain_axes(axes, "both")
+def best_snippet(tables: SearchTables, config: SearchConfig) -> str:
+    """The chosen setting as YAML: the sections that a sweep's configuration has of it, to paste there as they are."""
+    row = tables.best
+    assert row is not None
+    values = {key: type(own_value(config, key))(row[key]) for key in config.search.space}
+    if config.search.early_stopping == "asha":
+        values["steps"] = int(row["steps"])
+    found = setting(config, values)
+    content = {
+        "weights": [float(weight) for weight in found["weights"]],
+        "selection": found["selection"].model_dump(mode="json"),
+        "counterfactuals": found["counterfactuals"],
+        "finetune": found["finetune"].model_dump(mode="json"),
+    }
+    head = f"# {config.name} on {where(config)}, tuning episodes:\n# {best_line(tables, config)}\n"
+    return head + yaml.safe_dump(content, sort_keys=False)

@@ -37,10 +37,11 @@ def register(add: Commands) -> None:
     completed_by(tasks, task_names)
     parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
     extend_help(parser, _methods_text)
-    text = "search hyperparameters on one task with Optuna; trials that have ended are not run again"
+    text = "search one setting of the hyperparameters with Optuna; what has ended is not run again"
     parser = add("search", search, text, "prefine search search --results results/search")
     _run_options(parser, "search", "trials")
-    completed_by(parser.add_argument("--task", metavar="T", help="this task instead of the config's"), task_names)
+    text = "these tasks instead of the config's"
+    completed_by(parser.add_argument("--tasks", "--task", nargs="+", metavar="T", help=text), task_names)
     parser.add_argument("--trials", type=int, metavar="N", help="the number of trials instead of the config's")
 
 
@@ -100,7 +101,7 @@ def search(options: Options) -> int:
     from prefine_ray.experiment.shipped import find_config
     from prefine_ray.orchestration.search.run import run_search
 
-    changes = {"tasks": (options.task,) if options.task else (), "search.trials": options.trials}
+    changes = {"tasks": tuple(options.tasks or ()), "search.trials": options.trials}
     config = load_search_config(find_config(options.config), _overrides(options, changes))
     return _run(_Kind("search", "trials ended", run_search, show_search_report), config, options)
 
@@ -166,7 +167,7 @@ def _interrupted(kind: _Kind, text: str, results: Any, options: Options) -> int:
 def resume_command(command: str, options: Options, root: Path) -> str:
     """The command that resumes an interrupted run, with the options that it was started with."""
     words = ["prefine", command, str(options.config), "--results", str(root), "--resume"]
-    for name in ("data_dir", "address", "actors", "tasks", "task", "trials", "set"):
+    for name in ("data_dir", "address", "actors", "tasks", "trials", "set"):
         if value := getattr(options, name, None):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)
