@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from prefine_ray.analysis.search_outcomes import stops
-from prefine_ray.analysis.search_table import read_search
+from prefine_ray.analysis.search.outcomes import stops
+from prefine_ray.analysis.search.table import read_search
 from prefine_ray.core.files import file_digest
 from prefine_ray.experiment.cells import TaskInputs
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from prefine_ray.analysis.best import SAFE
 from prefine_ray.analysis.columns import COST, REWARD, SAFETY, TASK
 from prefine_ray.analysis.plots.style import INK, SAFE_SHADE, plain_axes, set_cost_axis
-from prefine_ray.analysis.search_score import LEAST, VALUE
+from prefine_ray.analysis.search.score import LEAST, VALUE
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_space import Range
 
@@ -60,8 +60,8 @@ def task_plot(problems: pd.DataFrame, trials: pd.DataFrame, config: SearchConfig
     """The value of each task under every trial that ran on it, with the best one marked; problems within are averaged.
 
     Args:
-        problems: of all trials, see `prefine_ray.analysis.search_table.read_search`.
-        trials: see `prefine_ray.analysis.search_table.read_search`.
+        problems: of all trials, see `prefine_ray.analysis.search.table.read_search`.
+        trials: see `prefine_ray.analysis.search.table.read_search`.
         config: of the search.
     """
     values = problems.groupby(["number", TASK])[VALUE].mean().unstack(TASK).reindex(columns=list(config.tasks))

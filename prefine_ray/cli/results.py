@@ -79,7 +79,7 @@ def show_report(folders: list[Path], output: Path | None = None) -> None:
 
 def show_search_report(root: Path) -> None:
     """Makes table, plots and the best setting again from the rows, and prints the table."""
-    from prefine_ray.analysis.search_report import report_search
+    from prefine_ray.analysis.search.report import report_search
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
 
@@ -101,8 +101,8 @@ def _show_budget(folders: list[Path], output: Path | None) -> None:
 def search_status_text(root: Path) -> str:
     """How many trials have ended, what the driver does, the best trial so far."""
     from prefine_ray.analysis.rows import ResultsError
-    from prefine_ray.analysis.search_report import best_line, count_line, where
-    from prefine_ray.analysis.search_table import read_search
+    from prefine_ray.analysis.search.report import best_line, count_line, where
+    from prefine_ray.analysis.search.table import read_search
     from prefine_ray.analysis.status import driver_line
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from prefine_ray.analysis.search_score import LEAST, problem_table, problem_values, setting_score
+from prefine_ray.analysis.search.score import LEAST, problem_table, problem_values, setting_score
 from prefine_ray.tasks.spec import get_task
 
 

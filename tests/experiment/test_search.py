@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from prefine_ray.analysis.search_outcomes import Outcome, cutoffs, step_scores, stops
-from prefine_ray.analysis.search_report import best_line, best_snippet, markdown, report_search
-from prefine_ray.analysis.search_table import pareto_front, read_search
+from prefine_ray.analysis.search.outcomes import Outcome, cutoffs, step_scores, stops
+from prefine_ray.analysis.search.report import best_line, best_snippet, markdown, report_search
+from prefine_ray.analysis.search.table import pareto_front, read_search
 from prefine_ray.experiment.cells import Pack, TaskInputs
 from prefine_ray.experiment.config import (
     ConfigError,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from prefine_ray.analysis.search_report import best_line, best_snippet, markdown, report_search
-from prefine_ray.analysis.search_table import SearchTables, read_search
+from prefine_ray.analysis.search.report import best_line, best_snippet, markdown, report_search
+from prefine_ray.analysis.search.table import SearchTables, read_search
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.experiment.cells import TaskInputs
 from prefine_ray.experiment.config import ConfigError, config_type, dump_config, parse_config, parse_config_as

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from prefine_ray.analysis.search_table import read_search
+from prefine_ray.analysis.search.table import read_search
 from prefine_ray.experiment.config import parse_config
 from prefine_ray.experiment.search_config import load_search_config
 from prefine_ray.results.folder import ResultsDir

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefine_ray.analysis.search_outcomes import Outcome
-from prefine_ray.analysis.search_score import safe_count
+from prefine_ray.analysis.search.outcomes import Outcome
+from prefine_ray.analysis.search.score import safe_count
 from prefine_ray.experiment.cells import Pack
 from prefine_ray.orchestration.progress import RunProgress, progress_line
 from prefine_ray.orchestration.search.rounds import RoundSearch

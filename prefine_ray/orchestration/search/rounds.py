@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from prefine_ray.analysis.search_outcomes import Outcome, Parts, cutoffs, read_outcome
+from prefine_ray.analysis.search.outcomes import Outcome, Parts, cutoffs, read_outcome
 from prefine_ray.core.seeding import derive
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_space import Range, Values, own_value

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from prefine_ray.analysis.search_score import REFERENCE
+from prefine_ray.analysis.search.score import REFERENCE
 from prefine_ray.data.hdf5 import read_summary
 from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.job import TrainingJob, trial_rows

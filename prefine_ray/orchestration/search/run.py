@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from ray import tune
 
-from prefine_ray.analysis.search_outcomes import Parts, read_outcome, stops
+from prefine_ray.analysis.search.outcomes import Parts, read_outcome, stops
 from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.config import dump_config
 from prefine_ray.experiment.job import TrainingJob, policy_header

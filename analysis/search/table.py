@@ -12,8 +12,8 @@ import pandas as pd
 from prefine_ray.analysis.best import SAFE, UNCERTAIN
 from prefine_ray.analysis.columns import METRICS, REWARD, SAFETY, TASK, high, low
 from prefine_ray.analysis.rows import ResultsError
-from prefine_ray.analysis.search_outcomes import Outcome, Parts, cutoffs, read_outcome
-from prefine_ray.analysis.search_score import RELATIVE, safe_count, task_values
+from prefine_ray.analysis.search.outcomes import Outcome, Parts, cutoffs, read_outcome
+from prefine_ray.analysis.search.score import RELATIVE, safe_count, task_values
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_trials import rungs
 from prefine_ray.results.folder import ResultsDir

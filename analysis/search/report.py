@@ -12,8 +12,8 @@ import yaml
 from prefine_ray.analysis.columns import COST, PREFERRED, REWARD, SAFETY, TASK, THRESHOLD, VIOLATIONS, high, low
 from prefine_ray.analysis.plots.search import front_plot, slice_plot, task_plot
 from prefine_ray.analysis.plots.style import save_figure
-from prefine_ray.analysis.search_score import RELATIVE, VALUE
-from prefine_ray.analysis.search_table import FAILED, FINISHED, RUNNING, SearchTables, read_search
+from prefine_ray.analysis.search.score import RELATIVE, VALUE
+from prefine_ray.analysis.search.table import FAILED, FINISHED, RUNNING, SearchTables, read_search
 from prefine_ray.core.errors import last_line
 from prefine_ray.core.files import write_text
 from prefine_ray.experiment.search_config import SearchConfig

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from prefine_ray.analysis.search_score import problem_table, setting_score
+from prefine_ray.analysis.search.score import problem_table, setting_score
 from prefine_ray.experiment.search_trials import Rungs
 from prefine_ray.results.folder import ResultsDir
 
@@ -73,7 +73,8 @@ def read_outcome(parts: Parts, rungs: Rungs, needed: Mapping[int, float]) -> Out
 
 def _read(parts: Parts) -> tuple[list[pd.DataFrame], list[pd.DataFrame], str]:
     """The cells and the episodes of the tasks that have run, in their order, and why the next one failed, if it did."""
-    trials, episodes = [], []
+    trials: list[pd.DataFrame] = []
+    episodes: list[pd.DataFrame] = []
     for name in parts.packs:
         rows = parts.results.read_part("trials", name)
         if rows.empty:
