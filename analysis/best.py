@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from prefine_ray.analysis.columns import COST, REWARD, WEIGHT, high, under
+from prefine_ray.analysis.columns import COST, PLAIN, REWARD, WEIGHT, high, under
+from prefine_ray.rollouts.conditions import CONDITIONS
 
 SAFE, UNCERTAIN, UNSAFE = "safe", "uncertain", "unsafe"
-DEMANDED = ("reused", "noise1")  # conditions under which the best has to be safe, too
 
 
 def safety(lower: ArrayLike, upper: ArrayLike) -> NDArray[np.str_]:
@@ -24,10 +24,10 @@ def safety(lower: ArrayLike, upper: ArrayLike) -> NDArray[np.str_]:
 def cost_to_judge(candidates: pd.DataFrame) -> pd.Series:
     """What each candidate's safety is judged by: the highest upper limit of its cost over conditions.
 
-    The conditions are the plain one and those of DEMANDED that all candidates were evaluated under. A single replicate
-    has no interval, and its mean stands in.
+    The conditions are the plain one and all others that every candidate was evaluated under. A single replicate has no
+    interval, and its mean stands in.
     """
-    names = [under(COST, condition) for condition in ("", *DEMANDED)]
+    names = [under(COST, condition) for condition in (PLAIN, *CONDITIONS)]
     known = [name for name in names if name in candidates and candidates[name].notna().all()]
     return pd.concat([candidates[high(name)].fillna(candidates[name]) for name in known], axis=1).max(axis=1)
 

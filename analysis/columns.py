@@ -10,14 +10,9 @@ SCORES = [REWARD, COST]
 TASK, PREFERRED, THRESHOLD, METHOD, WEIGHT = KEYS = ["task", "preferred", "threshold", "method", "weight"]
 SETTING = [TASK, PREFERRED, THRESHOLD]  # what a weight is chosen for
 REPLICATE = "replicate"  # what intervals are over: everything that could have come out otherwise; the seed by default
-CONDITION = "condition"  # how a policy was evaluated: PLAIN or one of CONDITIONS
+DRAWS, OWN_BASE = COVERAGE = ["draws", "own_base"]  # what of a replicate is its own
+CONDITION = "condition"  # how a policy was evaluated: PLAIN or one of `prefine_ray.rollouts.conditions.CONDITIONS`
 PLAIN = ""
-CONDITIONS = {  # what stages such as "finetuned-reused" are evaluated under
-    "reused": "simulator reused over episodes",
-    "noise1": "observation noise 1 %",
-    "noise3": "observation noise 3 %",
-    "delay1": "actions delayed by a step",
-}
 SAFETY = "safety"
 
 BASE, PREFINE, SFT = "base", "prefine", "sft"  # methods; base is the policy before fine-tuning

@@ -10,7 +10,6 @@ import pandas as pd
 from prefine_ray.analysis.best import SAFE, UNCERTAIN, safety
 from prefine_ray.analysis.columns import (
     CONDITION,
-    CONDITIONS,
     COST,
     HIGHEST,
     KEYS,
@@ -26,6 +25,7 @@ from prefine_ray.analysis.columns import (
 )
 from prefine_ray.analysis.statistics.estimators import FloatArray, Statistic
 from prefine_ray.analysis.statistics.intervals import jackknife_limits, t_limits
+from prefine_ray.rollouts.conditions import CONDITIONS
 
 
 def policy_rows(runs: pd.DataFrame, keys: Sequence[str] = KEYS) -> pd.DataFrame:

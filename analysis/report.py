@@ -6,7 +6,6 @@ import base64
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
@@ -30,6 +29,8 @@ from prefine_ray.analysis.tables.formats import (
 from prefine_ray.analysis.tables.headline import Table, headline_sentence, headline_tables, method_tables
 from prefine_ray.analysis.wording import definitions, kind_text
 from prefine_ray.core.files import write_text
+from prefine_ray.core.provenance import REPORT_PACKAGES, installed_version
+from prefine_ray.results.folder import ResultsDir
 
 OWN_DATA = (
     "The preference data were made by this project's own behaviour policies, not taken from DSRL's files: scores are"
@@ -42,7 +43,6 @@ CONSOLE_LEGEND = (
     "the cost is above 1; contains 1 or is absent). Against base: violations and catastrophes (cost over 2 thr, or a\n"
     "fall) saved, reward kept. Publ.: PREFINE's published reward."
 )
-REPORT_PACKAGES = ("numpy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,12 @@ def make_report(
         output = results.folders[0]
     summary = summarize(results)
     tables = all_tables(summary)
-    paths = _write_tables(summary, tables, output / "tables", data_note)
-    plots = save_plots(summary, results.curves, output / "plots")
+    written = ResultsDir(output)
+    paths = _write_tables(summary, tables, written.tables_folder, data_note)
+    plots = save_plots(summary, results.curves, written.plots_folder)
     page = _page(results, summary, tables, plots, data_note, provenance or {})
-    write_text(output / "report.html", page)
-    return Report(summary, output / "report.html", *paths, tuple(plot.path for plot in plots))
+    write_text(written.report_page, page)
+    return Report(summary, written.report_page, *paths, tuple(plot.path for plot in plots))
 
 
 def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
@@ -99,7 +100,9 @@ def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:
     for folder in folders:
         results = load_results(folder)
         if results.trials.empty:
-            raise ResultsError(f"{folder / 'trials.parquet'}: no such file; gradient steps and times are read from it")
+            raise ResultsError(
+                f"{ResultsDir(folder).merged_path('trials')}: no such file; gradient steps and times are read from it"
+            )
         summary = summarize(results)
         if summary.suites.empty:
             raise ResultsError(f"{folder}: no task of the benchmark; the averages are over these")
@@ -119,8 +122,13 @@ def console_table(summary: Summary) -> str:
         sentence = textwrap.fill(headline_sentence(summary, variant), CONSOLE_WIDTH)
         parts.append(f"Preferred: {kind_text(variant)}\n{to_text(table)}{sentence}")
     parts += [f"{table.title}\n{to_text(table)}".rstrip() for table in method_tables(summary)]
-    warnings = [textwrap.fill(f"Warning: {warning}", CONSOLE_WIDTH) for warning in summary.warnings]
+    warnings = [_filled(f"Warning: {warning}") for warning in summary.warnings]
     return "\n\n".join([*parts, "\n".join([CONSOLE_LEGEND, *warnings])]) + "\n"
+
+
+def _filled(text: str) -> str:
+    """Lines of CONSOLE_WIDTH columns in which paths stay whole."""
+    return textwrap.fill(text, CONSOLE_WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _write_tables(summary: Summary, tables: list[Table], folder: Path, data_note: str) -> tuple[Path, Path, Path, Path]:
@@ -136,7 +144,7 @@ def _write_tables(summary: Summary, tables: list[Table], folder: Path, data_note
 def _markdown(summary: Summary, tables: list[Table], data_note: str) -> str:
     headlines = [headline_sentence(summary, variant) for variant in summary.variants]
     warnings = [f"> **Warning.** {warning}" for warning in summary.warnings]
-    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *definitions(summary.own_data)))
+    legend = "\n".join(f"- {definition}" for definition in (MARKDOWN_LEGEND, *definitions(summary.coverage)))
     first, *rest = map(to_markdown, tables)
     lead = ["# Results", *headlines, *warnings, f"> **Data.** {data_note}"]
     return "\n\n".join([*lead, first.rstrip(), "## How to read the tables", legend, *map(str.rstrip, rest)]) + "\n"
@@ -161,7 +169,7 @@ def _page(
         headlines=[headline_sentence(summary, variant) for variant in summary.variants],
         warnings=summary.warnings,
         data_note=data_note,
-        definitions=definitions(summary.own_data),
+        definitions=definitions(summary.coverage),
         star=STAR,
         chosen=CHOSEN,
         tables=tables,
@@ -196,4 +204,4 @@ def _setting(row: pd.Series) -> str:
 
 
 def _versions() -> str:
-    return ", ".join(f"{name} {version(name)}" for name in REPORT_PACKAGES)
+    return ", ".join(f"{name} {installed_version(name)}" for name in REPORT_PACKAGES)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from prefine_ray.analysis.columns import BASE, CONDITION, KEYS, METRICS, PLAIN, PREFINE, REPLICATE
+from prefine_ray.analysis.columns import BASE, CONDITION, DRAWS, KEYS, METRICS, OWN_BASE, PLAIN, PREFINE, REPLICATE
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.tables import read_table
 from prefine_ray.experiment.axes import axes
@@ -30,13 +30,20 @@ def without_threshold() -> tuple[str, ...]:
 
 EPISODE_KEY = ["cell", *KEYS, "split", CONDITION, "seed", "episode"]
 EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
-OWN_DATA = "own_data"  # an optional column: whether a replicate has data and a base policy of its own
 _AND = "~"  # between the parts of a kind's name and the label of further axes
 _STAGE = r"^(?:base|finetuned)(?:-(?P<condition>\w+))?$"
 
 
 class ResultsError(PrefineError, ValueError):
     """A results folder that cannot be reported; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a replicate (a seed) is its own, and so what intervals over replicates cover."""
+
+    draws: str = "shared"  # of the data: own, overlapping or shared, as `data.draws`
+    own_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,10 @@ class Results:
     gaps: tuple[str, ...] = ()  # what the folders lack of their grids, damaged files, mixed versions; one sentence each
 
     @property
-    def own_data(self) -> bool:
-        """Whether every replicate has data and a base policy of its own."""
-        return bool(self.episodes[OWN_DATA].all())
+    def coverage(self) -> Coverage:
+        """What of a replicate is its own, in every row."""
+        draws = set(self.episodes[DRAWS])
+        return Coverage(draws.pop() if len(draws) == 1 else "shared", bool(self.episodes[OWN_BASE].all()))
 
 
 def load_results(folders: Path | Sequence[Path]) -> Results:
@@ -66,7 +74,7 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     paths = (folders,) if isinstance(folders, Path) else tuple(folders)
     if not paths:
         raise ResultsError("no results folder was given")
-    rows = pd.concat([_read_episodes(path / "episodes.parquet") for path in paths], ignore_index=True)
+    rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
     if TEST not in set(rows["split"]):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
     distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
@@ -74,9 +82,9 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     return Results(
         folders=paths,
         episodes=episodes,
-        trials=_read_optional(paths, "trials.parquet"),
-        curves=_read_optional(paths, "curves.parquet"),
-        config="\n".join(file.read_text() for path in paths if (file := path / "config.yaml").exists()),
+        trials=_read_optional(paths, "trials"),
+        curves=_read_optional(paths, "curves"),
+        config="\n".join(file.read_text() for path in paths if (file := ResultsDir(path).config_path).exists()),
         conflicts=len(distinct) - len(episodes),
         gaps=tuple(sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))),
     )
@@ -85,18 +93,18 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
 def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     """What is missing from one folder, or wrong with it; its rows are of the cells `evaluated`."""
     results = ResultsDir(folder)
-    trials = _read_optional([folder], "trials.parquet")
+    trials = _read_optional([folder], "trials")
     failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
     cells = set() if trials.empty else set(trials["cell"])
     if lacking := cells - failed - evaluated:
-        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; run the sweep again."
+        yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; resume the sweep."
     grid = results.read_grid()
     if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
-        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are not there yet; run the sweep again."
+        yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
     for damage in results.find_damages():
-        yield f"Damaged: {damage.problem}. The sweep, started again, makes it anew."
+        yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
     if versions := _mixed_versions(trials):
-        yield f"{folder}: rows of different versions stand side by side: {'; '.join(versions)}."
+        yield f"{folder}: rows come from different versions: {'; '.join(versions)}."
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:
@@ -139,8 +147,8 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of episodes.parquet as the analysis reads them: final policies only, absent columns filled in.
 
     Columns: EPISODE_COLUMNS with `preferred` as `preference_kind` has it; split; condition, from the stage: PLAIN for
-    "base" and "finetuned", "reused" for "finetuned-reused"; replicate (the seed by default); own_data (False). Rows of
-    other stages, such as a search's rungs, are left out.
+    "base" and "finetuned", "reused" for "finetuned-reused"; replicate (the seed by default); draws (shared); own_base
+    (False). Rows of other stages, such as a search's rungs, are left out.
     """
     rows = rows.reset_index(drop=True)
     stages = rows["stage"] if "stage" in rows else pd.Series("finetuned", index=rows.index)
@@ -150,13 +158,14 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
         preferred=_kinds(listed),
         split=listed["split"].fillna(TEST) if "split" in listed else TEST,
         replicate=listed[REPLICATE] if REPLICATE in listed else listed["seed"],
-        own_data=listed[OWN_DATA].fillna(False).astype(bool) if OWN_DATA in listed else False,
+        draws=listed[DRAWS].fillna("shared") if DRAWS in listed else "shared",
+        own_base=listed[OWN_BASE].fillna(False).astype(bool) if OWN_BASE in listed else False,
     )
     return filled.assign(condition=stages[listed.index].str.extract(_STAGE)["condition"].fillna(PLAIN))
 
 
-def _read_optional(folders: Sequence[Path], name: str) -> pd.DataFrame:
-    frames = [read_table(file) for folder in folders if (file := folder / name).exists()]
+def _read_optional(folders: Sequence[Path], kind: str) -> pd.DataFrame:
+    frames = [read_table(file) for folder in folders if (file := ResultsDir(folder).merged_path(kind)).exists()]
     rows = pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
     return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
 

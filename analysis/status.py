@@ -9,11 +9,25 @@ from pathlib import Path
 import pandas as pd
 
 from prefine_ray.analysis.best import best
-from prefine_ray.analysis.columns import BASE, COST, METHOD, PREFERRED, REWARD, SAFETY, TASK, THRESHOLD, WEIGHT
+from prefine_ray.analysis.columns import (
+    BASE,
+    COST,
+    METHOD,
+    PREFERRED,
+    PREFINE,
+    REWARD,
+    SAFETY,
+    SETTING,
+    TASK,
+    THRESHOLD,
+    WEIGHT,
+)
+from prefine_ray.analysis.conditions import asked_conditions, missing_evaluations
 from prefine_ray.analysis.estimates import policy_rows
 from prefine_ray.analysis.rows import episode_table, kind_parts, run_table
+from prefine_ray.analysis.summary import picked_weights
 from prefine_ray.core.errors import last_line
-from prefine_ray.experiment.cells import TEST
+from prefine_ray.experiment.cells import TEST, TUNING
 from prefine_ray.results.folder import Damage, ResultsDir
 from prefine_ray.results.heartbeat import UNREADABLE, SweepState, read_state
 
@@ -35,7 +49,7 @@ def status_text(root: Path) -> str:
     damages = results.find_damages()
     lost = {cell for damage in damages for cell in damage.cells}
     grid_cells = set(grid["cell"]) - lost
-    trials = results.read("trials", grid_cells)
+    trials, episodes = (results.read(kind, grid_cells) for kind in ("trials", "episodes"))
     counts = _counts(grid, trials, _running(root, state))
     sections = [
         [
@@ -45,8 +59,9 @@ def status_text(root: Path) -> str:
         ],
         [_table(counts)],
         _running_lines(state),
-        _best_lines(results, grid_cells),
-        _damage_lines(damages),
+        _best_lines(episodes),
+        _missing_lines(len(missing_evaluations(grid, trials, episodes, asked_conditions(results)))),
+        damage_lines(damages),
         _error_lines(root, trials),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections if lines)
@@ -120,24 +135,31 @@ def _running_lines(state: SweepState | None) -> list[str]:
     return lines
 
 
-def _damage_lines(damages: Sequence[Damage]) -> list[str]:
+def damage_lines(damages: Sequence[Damage]) -> list[str]:
+    """The damaged files, and what makes them again."""
     lines = [f"damaged: {damage.problem}" for damage in damages]
-    return [*lines, "the same sweep command again runs their cells anew"] if lines else []
+    return [*lines, "run the same sweep command to run their cells again"] if lines else []
 
 
-def _best_lines(results: ResultsDir, cells: set[str]) -> list[str]:
-    """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`."""
-    episodes = results.read("episodes", cells)
+def _best_lines(episodes: pd.DataFrame) -> list[str]:
+    """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`, of PREFINE's the picked weight."""
     if episodes.empty:
         return []
-    rows = episodes[(episodes[METHOD] != BASE) & (episodes["split"] == TEST) & episodes[THRESHOLD].notna()]
-    if rows.empty:
+    rows = episodes[(episodes[METHOD] != BASE) & episodes[THRESHOLD].notna()]
+    if not (rows["split"] == TEST).any():
         return []
-    policies = policy_rows(run_table(episode_table(rows)))
+    runs = run_table(episode_table(rows))
+    tested, tuned = (policy_rows(runs[runs["split"] == split]) for split in (TEST, TUNING))
+    picked = tested.merge(picked_weights(tested, tuned)[[*SETTING, WEIGHT]], on=[*SETTING, WEIGHT])
+    policies = pd.concat([picked[picked[METHOD] == PREFINE], tested[tested[METHOD] != PREFINE]])
     return [
         f"best so far: {task} threshold {threshold:g}: {_policy_text(best(group))}"
         for (task, threshold), group in policies.groupby([TASK, THRESHOLD], sort=False)
     ]
+
+
+def _missing_lines(missing: int) -> list[str]:
+    return [f"evaluations under other conditions: at least {missing} left"] if missing else []
 
 
 def _policy_text(row: pd.Series) -> str:

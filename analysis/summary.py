@@ -14,7 +14,6 @@ from prefine_ray.analysis.columns import (
     BASE,
     CATASTROPHES,
     CONDITION,
-    CONDITIONS,
     CONTROL_WEIGHT,
     METHOD,
     METRICS,
@@ -31,13 +30,16 @@ from prefine_ray.analysis.columns import (
     WEIGHT,
 )
 from prefine_ray.analysis.comparison import comparisons
+from prefine_ray.analysis.conditions import missing_in
 from prefine_ray.analysis.effects import effects
 from prefine_ray.analysis.estimates import average, policy_rows, safe_tasks
 from prefine_ray.analysis.published import published_name, published_scores
-from prefine_ray.analysis.rows import Results, kind_parts, run_table, same_kind
+from prefine_ray.analysis.rows import Coverage, Results, kind_parts, run_table, same_kind
 from prefine_ray.analysis.statistics.estimators import iqm, kept, mean, reduction
 from prefine_ray.analysis.thresholds import LEVELS, threshold_level
 from prefine_ray.experiment.cells import TEST, TUNING
+from prefine_ray.results.folder import ResultsDir
+from prefine_ray.rollouts.conditions import CONDITIONS
 from prefine_ray.tasks.spec import BENCHMARK, TASKS, get_task
 
 ENOUGH_SEEDS = 5
@@ -58,7 +60,7 @@ class Summary:
     kinds: tuple[str, ...]  # the kinds of preferences that were fine-tuned on, see `preference_kind`
     variants: tuple[str, ...]  # those told in full: of "best", of "random", ... the largest cleanest set
     conditions: tuple[str, ...]  # of CONDITIONS, those that some policy was evaluated under
-    own_data: bool  # whether every replicate has data and a base policy of its own
+    coverage: Coverage  # what intervals over replicates cover
     warnings: tuple[str, ...]
 
 
@@ -67,7 +69,7 @@ def summarize(results: Results) -> Summary:
     runs = run_table(results.episodes)
     is_test = runs["split"] == TEST
     cells = _add_parts(policy_rows(runs[is_test]))
-    choices = _choices(cells, policy_rows(runs[runs["split"] == TUNING]))
+    choices = picked_weights(cells, policy_rows(runs[runs["split"] == TUNING]))
     cells = _add_marks(_add_references(cells), choices)
     kinds = _kinds(runs)
     tested = runs[is_test & (runs[CONDITION] == PLAIN)]
@@ -81,7 +83,7 @@ def summarize(results: Results) -> Summary:
         kinds=kinds,
         variants=main_kinds(kinds),
         conditions=tuple(name for name in CONDITIONS if name in set(runs.loc[is_test, CONDITION])),
-        own_data=results.own_data,
+        coverage=results.coverage,
         warnings=tuple(_warnings(results, cells)),
     )
 
@@ -96,8 +98,13 @@ def _add_parts(cells: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _choices(tested: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
-    """The chosen weight of every task, preference kind and threshold, with the split that it was picked on."""
+def picked_weights(tested: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+    """The chosen weight of every task, preference kind and threshold, with the split that it was picked on.
+
+    Args:
+        tested: rows of the reported episodes, see `policy_rows`.
+        tuned: of the tuning episodes, which decide where there are any.
+    """
     picked: dict[Any, pd.Series] = {}
     for split, rows in ((TEST, tested), (TUNING, tuned)):  # a choice on tuning episodes replaces the other
         for key, group in rows[rows[METHOD] == PREFINE].assign(picked_on=split).groupby(SETTING):
@@ -226,6 +233,9 @@ def _warnings(results: Results, cells: pd.DataFrame) -> Iterator[str]:
             f" {_list(pooled['task'].unique())}."
         )
     yield from results.gaps
+    for folder in results.folders:
+        if lacking := len(missing_in(ResultsDir(folder))):
+            yield f"{folder}: {lacking} evaluation(s) under other conditions are missing; run the sweep again."
     if results.conflicts:
         yield f"{results.conflicts} episode(s) stand in several folders with different numbers; the first ones count."
     if "status" in results.trials and (failed := int((results.trials["status"] == "failed").sum())):

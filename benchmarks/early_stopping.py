@@ -21,8 +21,8 @@ import torch
 from prefine_ray.analysis.search.outcomes import stops
 from prefine_ray.analysis.search.table import read_search
 from prefine_ray.core.files import file_digest
-from prefine_ray.experiment.cells import TaskInputs
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
+from prefine_ray.experiment.replicates import TaskInputs, shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig, load_search_config
 from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial
 from prefine_ray.orchestration.search.rounds import RoundSearch
@@ -97,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = load_search_config(options.config)
-    inputs = TaskInputs(str(options.data), file_digest(options.data), str(options.base), file_digest(options.base))
+    inputs = shared_inputs(str(options.data), file_digest(options.data), str(options.base), file_digest(options.base))
     lines = ["| early stopping | gradient steps | training, CPU s | evaluation, CPU s | best safe reward | its cost |"]
     lines.append("|" + "---|" * 6)
     for kind in (None, "asha"):

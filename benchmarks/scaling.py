@@ -23,8 +23,9 @@ import pandas as pd
 from ray import tune
 
 from prefine_ray.core.hashing import digest
-from prefine_ray.experiment.cells import Cell, Pack, TaskInputs, make_cells
+from prefine_ray.experiment.cells import Cell, Pack, make_cells
 from prefine_ray.experiment.config import make_config
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.orchestration import cluster
 from prefine_ray.orchestration.context import SweepContext
 from prefine_ray.orchestration.progress import SweepProgress
@@ -64,7 +65,7 @@ class NoTracker(Tracker):
 def make_packs(count: int, per_trial: int) -> list[Pack]:
     """Packs of the cells of a grid of one task and one weight over many seeds."""
     config = make_config(name="scaling", tasks=("BallRun",), weights=(0,), seeds=tuple(range(count)))
-    cells = make_cells(config, {"BallRun": TaskInputs("data", "d", "base", "b")})
+    cells = make_cells(config, {"BallRun": shared_inputs("data", "d", "base", "b")})
     groups = [tuple(cells[first : first + per_trial]) for first in range(0, len(cells), per_trial)]
     return [Pack(digest([cell.name for cell in group]), group) for group in groups]
 

@@ -30,9 +30,10 @@ from benchmarks.measure import cores, machine, markdown_table, use_one_thread_pe
 from benchmarks.process_tree import Usage, run_watched
 from prefine_ray.core.files import file_digest
 from prefine_ray.data.hdf5 import write_dsrl
-from prefine_ray.experiment.cells import Cell, TaskInputs, base_cells, make_cells, make_packs
+from prefine_ray.experiment.cells import Cell, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import CLONED_BASES, SweepConfig, dump_config, load_config
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
+from prefine_ray.experiment.replicates import TaskInputs, shared_inputs
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.orchestration.evaluation import evaluation_parts, evaluation_unit
@@ -77,7 +78,7 @@ class Work:
                 data, digest = self._collect(name)
             with self._counted("base policy"):
                 base = self._base(name, data, digest)
-            inputs = {name: TaskInputs(str(data), digest, str(base), file_digest(base))}
+            inputs = {name: shared_inputs(str(data), digest, str(base), file_digest(base))}
             config = self._config.model_copy(update={"tasks": (name,)})
             self._evaluate_base(config, inputs)
             for pack in make_packs(make_cells(config, inputs), set(), config.resources.max_population):
@@ -106,7 +107,7 @@ class Work:
 
     def _evaluate_base(self, config: SweepConfig, inputs: dict[str, TaskInputs]) -> None:
         cells = base_cells(config, inputs)
-        policy = load_policy(inputs[cells[0].task].base_path)
+        policy = load_policy(inputs[cells[0].task].of(cells[0].seed).base_path)
         self._evaluate(cells, [policy] * len(cells))
 
     def _train(self, job: TrainingJob) -> None:

@@ -1,5 +1,8 @@
 """Make the shipped, unsafe base policy of BallRun safe: a minute on one core, without Ray."""
 
+import sys
+from pathlib import Path
+
 import prefine_ray as pr
 from prefine_ray.policies.zoo import ZOO
 
@@ -9,8 +12,9 @@ base = pr.load_policy(ZOO / "BallRun" / "base.safetensors")
 settings = pr.FineTuneSettings(steps=300, batch_size=128, learning_rate=1e-3, schedule="cosine")
 tuned = pr.finetune("BallRun", base, data, sides, weights=(0, 5), settings=settings)
 
-for name, policy in (("base", base), ("weight 0:", tuned.policy(0)), ("weight 5:", tuned.policy(5))):
-    scores = pr.evaluate(policy, "BallRun", episodes=10)
-    print(
-        f"{name} reward {scores['normalized_reward']:.2f}, cost {scores['normalized_cost']['20']:.2f} of the threshold"
-    )
+results = pr.evaluate_all(tuned, base, "BallRun", threshold=20, episodes=10)
+for row in pr.result_table(results).itertuples():
+    name = "base" if row.method == "base" else f"weight {row.weight:g}:"
+    print(f"{name} reward {row.normalized_reward:.2f}, cost {row.normalized_cost:.2f} of the threshold")
+if len(sys.argv) > 1:
+    pr.plot_front(results).savefig(Path(sys.argv[1]))

@@ -5,19 +5,24 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+__version__ = "0.1.0"
+
 _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
     "collect": "prefine_ray.api:collect",
     "evaluate": "prefine_ray.api:evaluate",
+    "evaluate_all": "prefine_ray.show:evaluate_all",
     "finetune": "prefine_ray.api:finetune",
     "load_policy": "prefine_ray.policies.files:load_policy",
     "load_results": "prefine_ray.analysis.rows:load_results",
     "load_trajectories": "prefine_ray.data.hdf5:read_dsrl",
     "make_env": "prefine_ray.simulators:make_env",
+    "plot_front": "prefine_ray.show:plot_front",
     "register_axis": "prefine_ray.experiment.axes:register_axis",
     "register_method": "prefine_ray.methods.registry:register",
+    "result_table": "prefine_ray.show:result_table",
     "run_sweep": "prefine_ray.api:run_sweep",
     "save_policy": "prefine_ray.policies.files:save_policy",
     "split_preferences": "prefine_ray.api:split_preferences",
@@ -28,13 +33,16 @@ __all__ = [
     "SelectionSettings",
     "collect",
     "evaluate",
+    "evaluate_all",
     "finetune",
     "load_policy",
     "load_results",
     "load_trajectories",
     "make_env",
+    "plot_front",
     "register_axis",
     "register_method",
+    "result_table",
     "run_sweep",
     "save_policy",
     "split_preferences",

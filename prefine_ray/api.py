@@ -19,22 +19,21 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from prefine_ray.core.seeding import derive
 from prefine_ray.data.preferences import NUM_DISPREFERRED, NUM_PREFERRED, PreferenceSets, split_by_threshold
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.experiment.config import SweepConfig, load_config, make_config
+from prefine_ray.experiment.job import local_source, member, selected
 from prefine_ray.experiment.shipped import find_config
-from prefine_ray.methods.population import Member, Metrics
+from prefine_ray.methods.population import Metrics
 from prefine_ray.methods.prefine.method import PREFINE
 from prefine_ray.methods.prefine.settings import Counterfactual, FineTuneSettings
 from prefine_ray.methods.registry import LearnerInputs
-from prefine_ray.methods.selection import SelectionSettings, select_preferred
+from prefine_ray.methods.selection import ALL, SelectionSettings
 from prefine_ray.policies.gaussian import GaussianPolicy
-from prefine_ray.rollouts.collection import DataConfig, assemble, behaviours, plan_units
-from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator, LocalSource
+from prefine_ray.rollouts.collection import DataConfig, behaviours, make_data_set
 from prefine_ray.rollouts.evaluation import evaluate as evaluate_policy
 from prefine_ray.rollouts.evaluation import evaluation_seeds
-from prefine_ray.rollouts.rollout import run_unit
+from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
 from prefine_ray.rollouts.scores import scores
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import get_task
@@ -52,12 +51,14 @@ def collect(task: str, episodes: int = 300, seed: int = 0) -> Trajectories:
         UnknownTaskError: no task has this name.
     """
     known, config = get_task(task), DataConfig(episodes=episodes, seed=seed)
-    chosen = behaviours(known, config.source)
-    units = plan_units(known, config, chosen)
-    stepper = VectorStepper(known.name, units[0].copies)
-    parts = [run_unit(unit, stepper) for unit in units]
-    stepper.close()
-    return assemble(known, config, parts, len(chosen))
+
+    def roll_out(units: Sequence[RolloutUnit]) -> list[Trajectories]:
+        stepper = VectorStepper(known.name, units[0].copies)
+        parts = [run_unit(unit, stepper) for unit in units]
+        stepper.close()
+        return parts
+
+    return make_data_set(known, config, behaviours(known, config.source), roll_out)
 
 
 def split_preferences(
@@ -153,14 +154,10 @@ def finetune(
     """
     name, chosen = get_task(task).name, settings or FineTuneSettings()
     points = tuple((float(weight), int(seed)) for weight, seed in product(weights, seeds))
-    members = [
-        Member(weight, preferences.preferred, preferences.dispreferred, derive(0, name, seed, "learner"))
-        for weight, seed in points
-    ]
-    if selection is not None:
-        members = select_preferred(trajectories, members, [selection] * len(members), base)
+    members = [member(name, seed, preferences, weight=weight) for weight, seed in points]
+    members = selected(trajectories, members, [selection or ALL] * len(members), lambda: base)
     mode = PREFINE.modes.get(counterfactuals)
-    source = None if mode is None else LocalSource(CounterfactualGenerator(name, trajectories, mode))
+    source = local_source(name, trajectories, mode)
     inputs = LearnerInputs(get_task(name), trajectories, members, base, device, mode=mode, source=source)
     learner, rows = PREFINE.learner(chosen, inputs), list[dict[str, Any]]()
 
@@ -181,10 +178,13 @@ def evaluate(policy: GaussianPolicy, task: str, episodes: int = 20, seed: int = 
         task: a task's name.
         episodes: how many.
         seed: of the episodes.
+
+    Raises:
+        ValueError: fewer than one episode.
     """
-    known = get_task(task)
+    known, seeds = get_task(task), evaluation_seeds(0, get_task(task).name, seed, episodes)
     stepper = VectorStepper(known, episodes)
-    table = evaluate_policy(policy, stepper, evaluation_seeds(0, known.name, seed, episodes))
+    table = evaluate_policy(policy, stepper, seeds)
     stepper.close()
     return scores(table, known)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.request
+from abc import ABC, abstractmethod
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.tracking.tracker import EXPERIMENT, apply_settings
+from prefine_ray.tracking.store import EXPERIMENT, apply_settings
 
 apply_settings()
 from mlflow import MlflowClient  # noqa: E402  (after the settings)
@@ -113,6 +117,32 @@ class Store:
             assert run.data.params["steps"] == "500"
             assert run.data.metrics["mean_cost"] == 26.25
             assert self.artifacts(run, "policy") == [f"policy/{cell}.safetensors"]
+
+
+class Server(ABC):
+    """An MLflow server, which can be killed and started again."""
+
+    def __init__(self, folder: Path):
+        self._folder, self._port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen | None = None
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """What starts it."""
+
+    def start(self, **environment: str) -> None:
+        with open(self._folder / "server.log", "a") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+            )
+        wait_until_up(self.url, self._process)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
 
 def free_port() -> int:

@@ -1,11 +1,15 @@
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import prefine_ray as pr
+from prefine_ray.analysis.rows import ResultsError
+from prefine_ray.analysis.thresholds import task_order
+from tests.analysis.synthetic import synthetic_episodes, write_results
 from tests.makers import small_policy
 
 
@@ -23,7 +27,8 @@ def test_predict_takes_one_observation_or_a_batch():
     assert np.array_equal(policy.predict(batch[2])[0], policy.act(batch[2:3])[0])
 
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "finetune.py"
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "finetune.py"
 
 
 def test_every_public_name_is_listed():
@@ -53,12 +58,42 @@ def test_a_population_is_finetuned_and_evaluated():
     with pytest.raises(KeyError, match="no member has weight 7"):
         tuned.policy(7)
 
+    results = pr.evaluate_all(tuned, base, "BallRun", threshold=20, episodes=3)
+    table = pr.result_table(results)
+    assert table["method"].tolist() == ["base", "prefine", "prefine"]
+    assert table["weight"].dropna().tolist() == [0.0, 5.0]
+    assert table["chosen"].tolist() == [False, False, True]  # weight 0 is the control
+    scores = [pr.evaluate(tuned.policy(5, seed), "BallRun", episodes=3) for seed in (0, 1)]
+    expected = np.mean([score["normalized_cost"]["20"] for score in scores])
+    row = table.iloc[2]
+    assert row["normalized_cost"] == pytest.approx(expected)
+    assert row["normalized_cost_low"] <= row["normalized_cost"] <= row["normalized_cost_high"]
 
-def test_the_example_runs():
-    done = subprocess.run([sys.executable, str(EXAMPLE)], capture_output=True, text=True, timeout=300)
+
+def test_results_are_shown_in_python(tmp_path):
+    episodes = synthetic_episodes(tasks=("BallRun", "HopperVelocity"))
+    results = pr.load_results(write_results(tmp_path, episodes))
+    table = pr.result_table(results)
+    assert set(table["method"]) == {"base", "prefine"}
+    figure = pr.plot_front(results)
+    assert [axes.get_title().partition(",")[0] for axes in figure.axes] == task_order(table["task"])
+    figure.savefig(tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ResultsError, match="no preferences of the kind 'worst'; there are"):
+        pr.plot_front(results, preferred="worst")
+
+
+def test_the_version_is_the_distribution_s():
+    assert pr.__version__ == version("prefine-ray")
+
+
+def test_the_example_runs(tmp_path):
+    command = [sys.executable, str(EXAMPLE), str(tmp_path / "front.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
         ["base", "reward"],
         ["weight", "0:"],
         ["weight", "5:"],
     ]
+    assert (tmp_path / "front.png").stat().st_size > 10_000

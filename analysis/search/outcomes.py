@@ -44,7 +44,7 @@ def read_outcome(parts: Parts, rungs: Rungs, needed: Mapping[int, float]) -> Out
     Args:
         parts: where they lie.
         rungs: of the search.
-        needed: the score that it needs at each rung to go on (see `cutoffs`).
+        needed: the score that it needs at each rung to continue (see `cutoffs`).
     """
     trials, episodes, error = _read(parts)
     if not trials:
@@ -106,9 +106,9 @@ def step_scores(episodes: pd.DataFrame, trials: pd.DataFrame, steps: Collection[
 
 
 def cutoffs(rungs: Rungs, reduction_factor: int, earlier: Sequence[Outcome]) -> dict[int, float]:
-    """The score that a trial needs at each rung to go on, from the trials of earlier rounds.
+    """The score that a trial needs at each rung to continue, from the trials of earlier rounds.
 
-    The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the best 1/eta go on. Here the others
+    The rule of ASHA (Li et al., arXiv 1810.05934): of all that reached a rung, the top 1/eta continue. Here the others
     are those of earlier rounds, so that the decision does not depend on which trial was faster; the first round
     runs to the end.
     """

@@ -45,14 +45,15 @@ def report_search(root: Path, config: SearchConfig) -> tuple[SearchPaths, str]:
     Raises:
         ResultsError: no trial has ended.
     """
-    tables = read_search(ResultsDir(root), config)
+    results = ResultsDir(root)
+    tables = read_search(results, config)
     text = markdown(tables, config)
     paths = SearchPaths(
-        root / "tables" / "trials.md",
-        root / "tables" / "trials.csv",
-        root / "tables" / "problems.csv",
-        _save_plots(tables, config, root / "plots"),
-        root / "best.yaml" if tables.best is not None else None,
+        results.tables_folder / "trials.md",
+        results.tables_folder / "trials.csv",
+        results.tables_folder / "problems.csv",
+        _save_plots(tables, config, results.plots_folder),
+        results.best_path if tables.best is not None else None,
     )
     write_text(paths.markdown, text)
     write_text(paths.csv, tables.trials.to_csv(index=False))

@@ -4,8 +4,9 @@ A setting is tried on problems: tasks, kinds of preferred trajectories, threshol
 
 1. A problem that is shown to be safe (the upper 95 % limit of the mean normalised cost is at most 1, as everywhere) is
    worth its relative reward: the mean normalised reward divided by that of the best episode under the threshold in the
-   data, and at least 0. Normalised rewards of two tasks do not mean the same; "as good as the best safe episode that
-   there was" does. The constant does not depend on the setting, so it changes no order within a problem.
+   data (with data of their own, the mean of what each replicate's best episode has), and at least 0. Normalised rewards
+   of two tasks do not mean the same; "as good as the best safe episode that there was" does. The constant does not
+   depend on the setting, so it changes no order within a problem.
 2. Any other problem is worth 1 / limit - 1, between 0 and -1: less than any safe one, whatever its reward (Deb's rule),
    and the more the nearer the limit is to 1. It never reaches a floor, so it also tells apart settings that are all
    unsafe, as the first ones of a search often are.

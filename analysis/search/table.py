@@ -15,10 +15,9 @@ from prefine_ray.analysis.rows import ResultsError
 from prefine_ray.analysis.search.outcomes import Outcome, Parts, cutoffs, read_outcome
 from prefine_ray.analysis.search.score import RELATIVE, safe_count, task_values
 from prefine_ray.experiment.search_config import SearchConfig
-from prefine_ray.experiment.search_trials import rungs
+from prefine_ray.experiment.search_trials import rungs, searched_values
 from prefine_ray.results.folder import ResultsDir
 
-_ASKED = "search."  # prefix of the columns that hold the searched values
 FINISHED, STOPPED, FAILED, RUNNING = "finished", "stopped", "failed", "running"  # status; running: or interrupted
 
 
@@ -80,8 +79,7 @@ def _outcomes(results: ResultsDir, config: SearchConfig) -> dict[int, tuple[dict
         first_of_round = int(str(number)) // config.search.round * config.search.round
         earlier = [outcome for n, (_, outcome) in found.items() if n < first_of_round and not outcome.failed]
         needed = cutoffs(rungs(config), config.search.reduction_factor, earlier)
-        first = cells.iloc[0].to_dict()
-        asked = {str(c).removeprefix(_ASKED): value for c, value in first.items() if str(c).startswith(_ASKED)}
+        asked = searched_values(cells.iloc[0].to_dict())
         found[int(str(number))] = asked, read_outcome(parts, rungs(config), needed)
     return found
 
@@ -110,6 +108,6 @@ def _trial_row(outcome: Outcome, config: SearchConfig) -> dict[str, Any]:
 def pareto_front(rewards: Sequence[float] | pd.Series, costs: Sequence[float] | pd.Series) -> list[bool]:
     """Which points no other point dominates: more reward at no more cost, or less cost at no less reward."""
     points = np.column_stack([np.asarray(rewards, dtype=float), -np.asarray(costs, dtype=float)])
-    no_worse = (points[:, None] >= points[None]).all(axis=-1)  # [i, j]: i is no worse than j
-    better = (points[:, None] > points[None]).any(axis=-1)
-    return [not bool(dominated) for dominated in (no_worse & better).any(axis=0)]
+    no_worse = np.all(points[:, None] >= points[None], axis=-1)  # [i, j]: i is no worse than j
+    better = np.any(points[:, None] > points[None], axis=-1)
+    return [not bool(dominated) for dominated in np.any(no_worse & better, axis=0)]

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from prefine_ray.cli.options import Commands, Options, add_address, add_data_directory, add_task, collected_file
+from prefine_ray.cli.options import (
+    COUNT,
+    SEED,
+    Commands,
+    Options,
+    add_address,
+    add_data_directory,
+    add_task,
+    collected_file,
+    place,
+)
 
 _COLLECT = "prefine data collect --task BallRun --episodes 300"
 
@@ -29,22 +38,22 @@ def _collect_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--behaviours", default="zoo", metavar="DIR", help="a ladder of `prefine pretrain` (default: zoo)"
     )
-    parser.add_argument("--episodes", type=int, default=300, metavar="N", help="episodes (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the data (default: %(default)s)")
-    parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
+    parser.add_argument("--episodes", type=COUNT, default=300, metavar="N", help="episodes (default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="seed of the data (default: %(default)s)")
+    parser.add_argument("--actors", type=COUNT, metavar="N", help="rollout actors (default: from the cluster)")
 
 
 def _fetch_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="default: $DSRL_DATASET_DIR, ~/.dsrl/datasets")
+    parser.add_argument("--directory", type=place, metavar="DIR", help="default: $DSRL_DATASET_DIR, ~/.dsrl/datasets")
     parser.add_argument("--base-url", metavar="URL", help="a mirror")
 
 
 def _describe_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     add_data_directory(parser)
-    parser.add_argument("--file", type=Path, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="where to draw the scatter (.png, .pdf, .svg)")
+    parser.add_argument("--file", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
+    parser.add_argument("--plot", type=place, metavar="FILE", help="where to draw the scatter (.png, .pdf, .svg)")
 
 
 def tasks(options: Options) -> None:
@@ -62,18 +71,20 @@ def tasks(options: Options) -> None:
 
 def collect(options: Options) -> None:
     """Collects a data set with rollout actors."""
-    from prefine_ray.experiment.config import DataConfig, ResourceConfig
+    from prefine_ray.experiment.config import parse_config
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.actors import start_rollout_actors
     from prefine_ray.orchestration.prepare import collect as run
     from prefine_ray.tasks.spec import get_task
 
     task = get_task(options.task)
+    asked = {"data.source": options.behaviours, "data.episodes": options.episodes, "data.seed": options.seed}
+    asked |= {"resources.rollout_actors": options.actors} if options.actors else {}
+    config = parse_config("name: collect", "prefine data collect", asked)
     cluster.connect(options.address)
-    plan = cluster.plan_resources(ResourceConfig(rollout_actors=options.actors), counterfactual_actors=False)
-    actors = start_rollout_actors(plan)
-    config = DataConfig(source=options.behaviours, episodes=options.episodes, seed=options.seed)
-    print(run(task, config, options.data_dir, actors).path)
+    actors = start_rollout_actors(cluster.plan_resources(config.resources, counterfactual_actors=False))
+    path, _ = run(task, config.data, options.data_dir, actors)
+    print(path)
 
 
 def fetch(options: Options) -> None:

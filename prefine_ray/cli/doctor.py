@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefine_ray.cli.options import Commands, add_data_directory
+from prefine_ray.cli.options import Commands, add_data_directory, place
 from prefine_ray.core.requirements import read_requirements, unmet
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last that the pinned packages have wheels for
@@ -34,12 +34,12 @@ class Finding:
 
 def register(add: Commands) -> None:
     """Adds the commands."""
-    parser = add("doctor", doctor, "check this machine, and say what to do", "prefine doctor")
+    parser = add("doctor", doctor, "check this machine and say how to fix what is wrong", "prefine doctor")
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="folder to check (default: %(default)s)"
+        "--results", type=place, default=Path("results"), metavar="DIR", help="folder to check (default: %(default)s)"
     )
     add_data_directory(parser)
-    text = "install the simulator packages without their old pins"
+    text = "install the simulator packages, ignoring their outdated pins"
     add("install-simulators", install_simulators, text, "prefine install-simulators")
 
 

@@ -6,7 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefine_ray.cli.options import Commands, Options, add_address, add_data_directory, add_task, data_file
+from prefine_ray.cli.options import (
+    SEED,
+    Commands,
+    Options,
+    add_address,
+    add_data_directory,
+    add_task,
+    amount,
+    data_file,
+    place,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +36,13 @@ def _finetune_options(parser: argparse.ArgumentParser) -> None:
     add_data_directory(parser)
     add_address(parser)
     parser.add_argument("--config", metavar="CONFIG", help="settings of a sweep; its grid is not used")
-    parser.add_argument("--policy", metavar="FILE", help="the base policy (default: the shipped one)")
-    parser.add_argument("--data", metavar="FILE", help="a DSRL-schema file (default: collected from the behaviours)")
-    parser.add_argument("--labels", metavar="FILE", help="CSV or JSON of preferred and dispreferred trajectories")
-    parser.add_argument("--threshold", type=float, metavar="C", help="cost threshold (default: the middle one)")
-    parser.add_argument("--weight", type=float, default=5.0, metavar="W", help="safety weight (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="S", help="(default: 0)")
-    parser.add_argument("--output", type=Path, default=Path("finetuned"), metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument("--policy", type=place, metavar="FILE", help="the base policy (default: the shipped one)")
+    parser.add_argument("--data", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
+    parser.add_argument("--labels", type=place, metavar="FILE", help="CSV or JSON of labelled trajectories")
+    parser.add_argument("--threshold", type=amount, metavar="C", help="cost threshold (default: the middle one)")
+    parser.add_argument("--weight", type=amount, default=5.0, metavar="W", help="safety weight (default: %(default)s)")
+    parser.add_argument("--seeds", type=SEED, nargs="+", default=[0], metavar="S", help="(default: 0)")
+    parser.add_argument("--output", type=place, default=Path("finetuned"), metavar="DIR", help="(default: %(default)s)")
     parser.add_argument("--local", action="store_true", help="in this process, without Ray Train")
 
 
@@ -53,7 +63,7 @@ def finetune(options: Options) -> None:
 
 def _finetune_job(options: Options) -> TrainingJob:
     """A pack of one threshold and weight, with one cell per seed."""
-    from prefine_ray.experiment.config import load_config, make_config
+    from prefine_ray.experiment.config import load_config, parse_config
     from prefine_ray.experiment.shipped import find_config
     from prefine_ray.experiment.single import single_job
     from prefine_ray.tasks.spec import get_task
@@ -65,14 +75,14 @@ def _finetune_job(options: Options) -> TrainingJob:
         "thresholds": (task.middle_threshold if options.threshold is None else options.threshold,),
         "weights": (options.weight,),
         "seeds": tuple(options.seeds),
-        **({"base": options.policy} if options.policy else {}),
+        **({"base": str(options.policy)} if options.policy else {}),
         **({"preferred": "labels"} if options.labels else {}),
     }
+    labels = {"preferences.labels": str(options.labels)} if options.labels else {}
     if options.config:
-        labels = {"preferences.labels": options.labels} if options.labels else {}
         config = load_config(find_config(options.config), {**changes, **labels})
     else:
-        config = make_config(name="finetune", preferences={"labels": options.labels}, **changes)
+        config = parse_config("name: finetune", "prefine finetune", {**changes, **labels})
     return single_job(config, data_file(options), options.weight)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from prefine_ray.core.paths import PathTextError, expand
+
 Options = argparse.Namespace
 Run = Callable[[Options], int | None]
 Completer = Callable[..., Iterable[str]]
+_LARGEST = 2**63 - 1  # whole numbers that files and simulators hold
+MOST_EPISODES = 100_000  # of one evaluation, which runs them side by side
 
 
 class Commands:
@@ -41,9 +46,47 @@ class Commands:
 
 
 def extend_help(parser: argparse.ArgumentParser, text: Callable[[], str]) -> None:
-    """Adds to a command's help what takes long to find out, when it is asked for."""
+    """Adds to a command's help, only when it is shown, text that takes long to compute."""
     plain = parser.format_help
     parser.format_help = lambda: f"{plain()}\n{text()}\n"  # type: ignore[method-assign]
+
+
+def whole_number(least: int, most: int = _LARGEST) -> Callable[[str], int]:
+    """The type of an option that takes a whole number in a range."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not least <= value <= most:
+            bounds = f"{least} or more is needed" if most == _LARGEST else f"{least} to {most} is possible"
+            raise argparse.ArgumentTypeError(f"{text}: {bounds}")
+        return value
+
+    return parse
+
+
+def amount(text: str) -> float:
+    """The type of an option that takes a finite number of at least 0, such as a cost or a weight."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: a finite number of at least 0 is needed")
+    return value
+
+
+def place(text: str) -> Path:
+    """The type of an option that takes a file or a folder; ~ and $VARIABLES are replaced."""
+    try:
+        return Path(expand(text))
+    except PathTextError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+COUNT, SEED = whole_number(1), whole_number(0)
 
 
 def completed_by(action: argparse.Action, completer: Completer) -> None:
@@ -65,6 +108,13 @@ def config_names(**_: Any) -> Iterable[str]:
     return list(shipped_configs())
 
 
+def condition_names(**_: Any) -> Iterable[str]:
+    """The names of the conditions of evaluation, for the shell."""
+    from prefine_ray.rollouts.conditions import CONDITIONS
+
+    return list(CONDITIONS)
+
+
 def add_task(parser: argparse.ArgumentParser) -> None:
     """`--task T`."""
     action = parser.add_argument("--task", required=True, metavar="T", help="a task of `prefine tasks`")
@@ -74,7 +124,7 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 def add_data_directory(parser: argparse.ArgumentParser) -> None:
     """`--data-dir DIR`."""
     parser.add_argument(
-        "--data-dir", type=Path, default=Path("data"), metavar="DIR", help="collected data sets (default: %(default)s)"
+        "--data-dir", type=place, default=Path("data"), metavar="DIR", help="collected data sets (default: %(default)s)"
     )
 
 
@@ -83,13 +133,13 @@ def add_address(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--address",
         metavar="A",
-        help="join a running Ray cluster, e.g. auto (default: $RAY_ADDRESS, else a Ray of its own on this machine)",
+        help="join a running Ray cluster, e.g. auto (default: $RAY_ADDRESS, else a new one on this machine)",
     )
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
     """The results folder as the command's argument."""
-    parser.add_argument("results", type=Path, metavar="DIR", help="a results folder")
+    parser.add_argument("results", type=place, metavar="DIR", help="a results folder")
 
 
 def collected_file(task: str, directory: Path) -> Path:
@@ -112,4 +162,4 @@ def data_file(options: Options) -> Path:
     """The file of `--data`, else the newest collected one of the task."""
     from prefine_ray.tasks.spec import get_task
 
-    return Path(options.data) if options.data else collected_file(get_task(options.task).name, options.data_dir)
+    return options.data or collected_file(get_task(options.task).name, options.data_dir)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import prefine_ray
 from prefine_ray.cli import configs, data, doctor, finetune, policies, results, sweeps
 from prefine_ray.cli.options import Commands
 from prefine_ray.core.errors import PrefineError
@@ -34,6 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             raise
         return BROKEN_PIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"prefine: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -62,11 +68,9 @@ class _Version(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print version and commit, and exit")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
-
         from prefine_ray.core.provenance import commit
 
-        print(f"prefine {version('prefine-ray')} (commit {commit()})")
+        print(f"prefine {prefine_ray.__version__} (commit {commit()})")
         parser.exit()
 
 

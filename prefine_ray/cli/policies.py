@@ -9,62 +9,89 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefine_ray.cli.options import Commands, Options, add_data_directory, add_task, data_file
+from prefine_ray.cli.options import (
+    COUNT,
+    MOST_EPISODES,
+    SEED,
+    Commands,
+    Options,
+    add_data_directory,
+    add_task,
+    amount,
+    completed_by,
+    condition_names,
+    data_file,
+    place,
+    whole_number,
+)
+
+_EPISODES = whole_number(1, MOST_EPISODES)
 
 
 def register(add: Commands) -> None:
     """Adds the commands."""
     text = "train a reward-only policy with RLlib PPO, then a ladder of safer behaviours"
     _pretrain_options(add("pretrain", pretrain, text, "prefine pretrain --task BallRun --output runs/BallRun"))
-    text = "make a base policy: the clone of the unsafe episodes of the highest return"
+    text = "make a base policy by cloning the unsafe episodes of the highest return"
     _clone_options(add("clone", clone, text, "prefine clone --task BallRun --output base.safetensors"))
 
 
 def register_uses(add: Commands) -> None:
     """Adds the commands that use a finished policy."""
     example = "prefine evaluate --task BallRun --policy tuned/seed0.safetensors --episodes 20 --json"
-    _evaluate_options(add("evaluate", evaluate, "scores of a policy file over fresh episodes", example))
-    text = "a GIF or MP4 of an episode with reward, cost and violations drawn in"
+    _evaluate_options(add("evaluate", evaluate, "score a policy file on new episodes", example))
+    text = "render an episode as GIF or MP4, with reward, cost and violations"
     example = "prefine render --task BallRun --policy tuned/seed0.safetensors --output ball.gif"
     _render_options(add("render", render, text, example))
 
 
 def _pretrain_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--steps", type=int, metavar="N", help="environment steps (default: the task's recipe)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: runs/<task>")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="sampling actors (default: in-process)")
+    parser.add_argument("--steps", type=COUNT, metavar="N", help="environment steps (default: the task's recipe)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="(default: %(default)s)")
+    parser.add_argument("--output", type=place, metavar="DIR", help="default: runs/<task>")
+    parser.add_argument(
+        "--workers", type=whole_number(0, 1000), default=0, metavar="N", help="sampling actors (default: in-process)"
+    )
     parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint")
 
 
 def _clone_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     add_data_directory(parser)
-    parser.add_argument("--data", metavar="FILE", help="a DSRL-schema file (default: the collected one)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
+    parser.add_argument("--data", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="(default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="imitate all episodes instead")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the policy file to write")
+    parser.add_argument("--output", type=place, required=True, metavar="FILE", help="the policy file to write")
 
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
-    parser.add_argument("--force", action="store_true", help="also a policy that was made for another task")
-    parser.add_argument("--episodes", type=int, default=20, metavar="N", help="(default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
-    parser.add_argument("--experiment-seed", type=int, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
+    parser.add_argument("--policy", type=place, required=True, metavar="FILE", help="a policy file")
+    parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
+    parser.add_argument("--episodes", type=_EPISODES, default=20, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="seed of the episodes (default: %(default)s)")
+    parser.add_argument("--experiment-seed", type=SEED, default=0, metavar="S", help="a sweep's `seed` (default: 0)")
+    action = parser.add_argument(
+        "--condition",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="also under these conditions of a sweep's evaluation.conditions, e.g. reused noise1",
+    )
+    completed_by(action, condition_names)
     parser.add_argument("--json", action="store_true", help="one JSON object with the per-episode lists")
 
 
 def _render_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
-    parser.add_argument("--policy", type=Path, required=True, metavar="FILE", help="a policy file")
-    parser.add_argument("--force", action="store_true", help="also a policy that was made for another task")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".gif or .mp4")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="reset seed (default: %(default)s)")
-    parser.add_argument("--threshold", type=float, metavar="C", help="cost threshold (default: the middle one)")
-    parser.add_argument("--steps", type=int, metavar="N", help="at most this many steps (default: the episode)")
+    parser.add_argument("--policy", type=place, required=True, metavar="FILE", help="a policy file")
+    parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
+    parser.add_argument("--output", type=place, required=True, metavar="FILE", help=".gif or .mp4")
+    parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="reset seed (default: %(default)s)")
+    parser.add_argument("--threshold", type=amount, metavar="C", help="cost threshold (default: the middle one)")
+    parser.add_argument("--steps", type=COUNT, metavar="N", help="at most this many steps (default: the episode)")
 
 
 def pretrain(options: Options) -> None:
@@ -108,19 +135,24 @@ def clone(options: Options) -> None:
 
 
 def evaluate(options: Options) -> None:
-    """Evaluates a policy file."""
+    """Evaluates a policy file, plainly and under the conditions that are asked for."""
     from prefine_ray.policies.files import load_policy_for
-    from prefine_ray.rollouts.evaluation import evaluate as run
-    from prefine_ray.rollouts.evaluation import evaluation_seeds
+    from prefine_ray.rollouts.conditions import PLAIN, get_condition
+    from prefine_ray.rollouts.evaluation import evaluate_under, evaluation_seeds
     from prefine_ray.rollouts.scores import scores
-    from prefine_ray.simulators import VectorStepper
     from prefine_ray.tasks.spec import get_task
 
-    task = get_task(options.task)
+    task, names = get_task(options.task), [name for words in options.condition for name in words.split(",") if name]
+    conditions = [get_condition(name) for name in dict.fromkeys(names)]
     policy = load_policy_for(task, options.policy, options.force)
     seeds = evaluation_seeds(options.experiment_seed, task.name, options.seed, options.episodes)
-    result = scores(run(policy, VectorStepper(task, options.episodes), seeds), task)
-    print(json.dumps(result) if options.json else _score_lines(result))
+    result, *others = (scores(evaluate_under(each, policy, task, seeds), task) for each in (PLAIN, *conditions))
+    if options.json:
+        named = {condition.name: other for condition, other in zip(conditions, others, strict=True)}
+        return print(json.dumps(result | ({"conditions": named} if named else {})))
+    print(_score_lines(result))
+    for condition, other in zip(conditions, others, strict=True):
+        print(f"\n{condition.name}: {condition.text}\n{_score_lines(other)}")
 
 
 def _score_lines(result: dict[str, Any]) -> str:

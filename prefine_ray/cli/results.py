@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from prefine_ray.cli.options import Commands, Options, add_results
+from prefine_ray.cli.options import Commands, Options, add_results, place, whole_number
 
 
 def register(add: Commands) -> None:
     """Adds the commands."""
-    text = "how far a sweep is: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
+    text = "progress of a sweep: cells, pace, time left, best so far, errors; while it runs or later, on any machine"
     add_results(add("status", status, text, "prefine status results/quick"))
     parser = add("report", report, "make tables and plots from the rows", "prefine report results/quick")
-    parser.add_argument("results", type=Path, nargs="+", metavar="DIR", help="results folders; several are joined")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: the results folder)")
+    parser.add_argument("results", type=place, nargs="+", metavar="DIR", help="results folders; several are merged")
+    parser.add_argument("--output", type=place, metavar="DIR", help="where to write (default: the results folder)")
     parser.add_argument(
         "--budget",
         action="store_true",
-        help="the folders are one sweep with several numbers of gradient steps: draw reward and cost against these",
+        help="the folders hold one sweep at several numbers of gradient steps: plot reward and cost against them",
     )
-    add_results(add("sync", sync, "send to MLflow what it does not have yet", "prefine sync results/quick"))
+    add_results(add("sync", sync, "send MLflow what it lacks", "prefine sync results/quick"))
     parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     add_results(parser)
-    parser.add_argument("--port", type=int, default=5000, metavar="P", help="on localhost (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=whole_number(1, 65535), default=5000, metavar="P", help="on localhost (default: %(default)s)"
+    )
 
 
 def status(options: Options) -> None:
-    """Prints how far a sweep or a search is."""
+    """Prints the progress of a sweep or a search."""
     from prefine_ray.analysis.status import status_text
     from prefine_ray.results.folder import ResultsDir
 
@@ -46,20 +49,24 @@ def report(options: Options) -> None:
 
 
 def sync(options: Options) -> int:
-    """Sends missing cells to MLflow; 1 when some could not be sent."""
+    """Sends missing cells to MLflow; 1 when some could not be sent, or files are damaged."""
+    from prefine_ray.analysis.status import damage_lines
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
 
     results = ResultsDir(options.results)
     report = Tracker(results, str(results.saved_config().get("name"))).sync()
     print(report)
-    return 1 if report.error else 0
+    damages = damage_lines(results.find_damages())
+    for line in damages:
+        print(line, file=sys.stderr)
+    return 1 if report.error or damages else 0
 
 
 def ui(options: Options) -> None:
     """Serves the MLflow pages on localhost until Ctrl-C."""
     from prefine_ray.results.folder import ResultsDir
-    from prefine_ray.tracking.tracker import serve
+    from prefine_ray.tracking.pages import serve
 
     serve(ResultsDir(options.results), options.port)
 
@@ -103,7 +110,7 @@ def search_status_text(root: Path) -> str:
     from prefine_ray.analysis.rows import ResultsError
     from prefine_ray.analysis.search.report import best_line, count_line, where
     from prefine_ray.analysis.search.table import read_search
-    from prefine_ray.analysis.status import driver_line
+    from prefine_ray.analysis.status import damage_lines, driver_line
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.heartbeat import read_state
@@ -111,6 +118,7 @@ def search_status_text(root: Path) -> str:
     results = ResultsDir(root)
     config = load_search_config(results.config_path)
     head = [f"{config.name} in {root}, a search on {where(config)}", driver_line(read_state(root))]
+    head += damage_lines(results.find_damages())
     try:
         tables = read_search(results, config)
     except ResultsError:

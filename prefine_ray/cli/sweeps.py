@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from prefine_ray.cli.configs import add_config
 from prefine_ray.cli.options import (
+    COUNT,
     Commands,
     Options,
     add_address,
     add_data_directory,
     completed_by,
     extend_help,
+    place,
     task_names,
 )
 
@@ -35,14 +37,14 @@ def register(add: Commands) -> None:
     _run_options(parser, "sweep", "cells")
     tasks = parser.add_argument("--tasks", nargs="+", metavar="T", help="these tasks instead of the config's")
     completed_by(tasks, task_names)
-    parser.add_argument("--actors", type=int, metavar="N", help="rollout actors (default: from the cluster)")
+    parser.add_argument("--actors", type=COUNT, metavar="N", help="rollout actors (default: from the cluster)")
     extend_help(parser, _methods_text)
     text = "search one setting of the hyperparameters with Optuna; what has ended is not run again"
     parser = add("search", search, text, "prefine search search --results results/search")
     _run_options(parser, "search", "trials")
     text = "these tasks instead of the config's"
     completed_by(parser.add_argument("--tasks", "--task", nargs="+", metavar="T", help=text), task_names)
-    parser.add_argument("--trials", type=int, metavar="N", help="the number of trials instead of the config's")
+    parser.add_argument("--trials", type=COUNT, metavar="N", help="the number of trials instead of the config's")
 
 
 def _methods_text() -> str:
@@ -57,7 +59,7 @@ def _methods_text() -> str:
 
 def _run_options(parser: argparse.ArgumentParser, what: str, parts: str) -> None:
     add_config(parser)
-    parser.add_argument("--results", type=Path, metavar="DIR", help="default: results/<name>")
+    parser.add_argument("--results", type=place, metavar="DIR", help="default: results/<name>")
     add_data_directory(parser)
     add_address(parser)
     parser.add_argument("--resume", action="store_true", help=f"resume an interrupted {what}; its folder must exist")
@@ -165,9 +167,11 @@ def _interrupted(kind: _Kind, text: str, results: Any, options: Options) -> int:
 
 
 def resume_command(command: str, options: Options, root: Path) -> str:
-    """The command that resumes an interrupted run, with the options that it was started with."""
-    words = ["prefine", command, str(options.config), "--results", str(root), "--resume"]
-    for name in ("data_dir", "address", "actors", "tasks", "trials", "set"):
+    """The command that resumes an interrupted run from any folder, with the options that it was started with."""
+    config = Path(options.config)
+    words = ["prefine", command, str(config.absolute() if config.is_file() else config), "--results", str(root)]
+    words += ["--resume", "--data-dir", str(options.data_dir.absolute())]
+    for name in ("address", "actors", "tasks", "trials", "set"):
         if value := getattr(options, name, None):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -1,7 +1,8 @@
-"""Atomic files: a reader sees the old content or the whole new one, never a part."""
+"""Atomic files, of which a reader sees the old content or the whole new one, never a part; and lock files."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,7 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from prefine_ray.core.errors import DamagedFileError, PrefineError
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without locks
 
 
 class MissingFileError(PrefineError, FileNotFoundError):
@@ -83,3 +88,24 @@ def file_digest(path: str | Path) -> str:
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: there is no such file") from error
     return hasher.hexdigest()[:16]
+
+
+@contextmanager
+def locked(path: str | Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds the lock of a file, which other processes wait for; its folder must exist.
+
+    A file system without locks is used without: nobody else is kept out there.
+
+    Raises:
+        filelock.Timeout: somebody else holds it, and `wait` is false.
+    """
+    lock = FileLock(path, blocking=wait, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()

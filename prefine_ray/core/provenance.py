@@ -22,6 +22,7 @@ PACKAGES = (  # what determines results, or names them
     "bullet-safety-gym",
     "mlflow",
 )
+REPORT_PACKAGES = ("numpy", "pandas", "matplotlib")  # what a report is made with
 NOT_INSTALLED = "not installed"
 _FORKS = {"pybullet": "pybullet-arm64"}  # another distribution of the same module
 _ENGINES = {"bullet": "pybullet", "safety-gymnasium": "mujoco"}  # by the suite of a task
@@ -96,6 +97,11 @@ def _machine() -> str:
     return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def made_on() -> dict[str, str]:
+    """The columns of a row that say on what machine its bits were made, where this process runs: CPU and C library."""
+    return {"cpu": cpu(), "glibc": glibc()}
+
+
 def made_with(suite: str) -> dict[str, str]:
     """The columns of a row that say what its bits depend on: commit, physics, CPU and C library."""
-    return {"commit": commit(), "physics": physics(suite), "cpu": cpu(), "glibc": glibc()}
+    return {"commit": commit(), "physics": physics(suite), **made_on()}

@@ -43,10 +43,11 @@ _TYPES: dict[str, tuple[Any, ...]] = {
 # any plain type.
 KNOWN_COLUMNS = {
     **dict.fromkeys(("cell", "method", "task", "preferred", "split", "stage", "status", "error", "log"), "text"),
-    **dict.fromkeys(("selection", "counterfactuals", "commit", "physics", "cpu", "glibc"), "text"),
+    **dict.fromkeys(("selection", "counterfactuals", "draws", "commit", "physics", "cpu", "glibc"), "text"),
     **dict.fromkeys(("num_preferred", "label_noise", "threshold", "weight", "seed", "episode", "step"), "number"),
     **dict.fromkeys(("return", "cost", "length", "steps", "wall_s", "number"), "number"),
     "terminated": "boolean",
+    "own_base": "boolean",
 }
 _log = logging.getLogger(__name__)
 

@@ -83,8 +83,8 @@ def load_tree(path: str | Path) -> Any:
     metadata, _ = tensor_header(content, path)
     tensors = load_tensors(content, path)
     try:
-        return _unflatten(json.loads(metadata[_TREE]), tensors)
-    except (KeyError, ValueError, TypeError) as error:
+        return _unflatten(parse_json(metadata[_TREE], allow_nan=True), tensors)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise DamagedFileError(f"{path}: not a checkpoint's state, or damaged ({error})") from error
 
 

@@ -84,7 +84,7 @@ def _is_valid(target: Path, task: Task) -> bool:
 
 
 def _fetch_from(url: str, target: Path, task: Task) -> None:
-    """Downloads, checks and names the file. A bad file made of two downloads' parts is fetched anew, once."""
+    """Downloads, checks and names the file. A bad file made of two downloads' parts is downloaded once more."""
     part = target.with_name(target.name + ".part")
     resumed = _size(part) > 0
     _download(url, part)

@@ -52,7 +52,14 @@ class EpisodeSummary:
 
     def part(self, first: int, end: int) -> EpisodeSummary:
         """The episodes from number `first` to before `end`."""
-        chosen: dict[str, Any] = {
-            name: None if values is None else values[first:end] for name, values in vars(self).items()
+        return self._of(slice(first, end))
+
+    def select(self, episodes: NDArray[np.int64]) -> EpisodeSummary:
+        """The episodes with these numbers, in this order; `starts` still point into the same arrays."""
+        return self._of(episodes)
+
+    def _of(self, chosen: slice | NDArray[np.int64]) -> EpisodeSummary:
+        fields: dict[str, Any] = {
+            name: None if values is None else values[chosen] for name, values in vars(self).items()
         }
-        return EpisodeSummary(**chosen)
+        return EpisodeSummary(**fields)

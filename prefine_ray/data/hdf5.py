@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import atomic_path
 from prefine_ray.data.episodes import EpisodeSummary
+from prefine_ray.data.plausibility import ImpossibleDataError, SuccessorCheck, cost_doubt
 from prefine_ray.data.trajectories import (
     EPISODE_DATASETS,
     FLAGS,
@@ -65,7 +66,7 @@ def write_dsrl(
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for name in STEP_DATASETS:
             array = getattr(trajectories, name)
-            if not np.isfinite(array).all():
+            if _first_not_finite(array) is not None:
                 raise ValueError(f"{path}: {name} holds NaN or inf; nothing was written")
             rows = max(1, min(len(array), _CHUNK_BYTES // (array.itemsize * int(np.prod(array.shape[1:])))))
             chunks = (rows, *array.shape[1:])
@@ -134,6 +135,7 @@ def check_dsrl(path: str | Path, task: str | Task | None = None) -> None:
         for name in MATRICES:
             for _ in data.blocks(name, np.arange(data.steps)):
                 pass
+        data.tell_clipped()
         data.check_successors()
         said = file.attrs.get(_DIGEST)
         if said is None and "recipe" in file.attrs:
@@ -213,29 +215,20 @@ class _DsrlFile:
         self._check_costs()
 
     def check_successors(self) -> None:
-        """Refuses flags that stand in other places than the episodes end: a step's successor is the next observation.
-
-        Single steps may differ (a simulator that was reset in between); an end that is none, or many such steps, not.
-        """
-        wrong = false_ends = inside = 0
+        """Refuses flags that stand beside the ends, where a step's successor is not the next observation."""
+        check = SuccessorCheck()
         size = max(1, _BLOCK_BYTES // (4 * self._file["observations"].shape[1]))
         is_end = self._flags["terminals"] | self._flags["timeouts"]
         for low in range(0, self.steps - 1, size):
             high = min(low + size, self.steps - 1)
             successors = _as_float32(self._file["next_observations"][low:high])
-            following = _as_float32(self._file["observations"][low + 1 : high + 1])
-            fits = np.isclose(successors, following, rtol=1e-3, atol=1e-4).all(axis=1)
-            ends = is_end[low:high]
-            inside += int((~ends).sum())
-            wrong += int((~fits & ~ends).sum())
-            false_ends += int((fits & ends).sum())
-        if false_ends > 0.5 * (len(self._ends) - 1) > 0 or wrong > max(0.01 * inside, 0):
-            raise self._error(
-                "next_observations",
-                f"does not fit the ends of episodes: {wrong} of {inside} steps inside episodes lead elsewhere than to "
-                f"the next row, {false_ends} of {len(self._ends)} ends lead to it; the flags stand in wrong "
-                "rows, or rows are missing",
-            )
+            check.add(successors, _as_float32(self._file["observations"][low + 1 : high + 1]), is_end[low:high])
+        try:
+            doubts = check.doubts()
+        except ImpossibleDataError as error:
+            raise self._error("next_observations", str(error)) from None
+        for doubt in doubts:
+            _log.warning("%s: dataset 'next_observations': %s", self._path, doubt)
 
     def read_episodes(self, episodes: NDArray[np.int64]) -> Trajectories:
         """The episodes with these ascending numbers."""
@@ -245,6 +238,7 @@ class _DsrlFile:
             steps[name] = np.empty((len(rows), self._file[name].shape[1]), dtype=np.float32)
             for places, values in self.blocks(name, rows):
                 steps[name][places] = values
+        self.tell_clipped()
         return Trajectories(**steps, **_episode_fields(self.summary, episodes))
 
     def blocks(self, name: str, rows: NDArray[np.int64]) -> Iterator[tuple[slice, NDArray[np.float32]]]:
@@ -296,18 +290,12 @@ class _DsrlFile:
             )
 
     def _check_costs(self) -> None:
-        """Costs are those of single steps: at least 0, and not summed up over the episode."""
-        costs, starts = self._numbers["costs"], self.summary.starts
-        if (costs < 0).any():
-            row = int(np.argmax(costs < 0))
-            raise self._error("costs", f"has {costs[row]} in row {row}; a step costs 0 or more")
-        falls = np.diff(costs, prepend=costs[:1]) < 0
-        falls[starts] = False
-        above_one = np.maximum.reduceat(costs, starts) > 1
-        if above_one.sum() > 1 and not falls.any():
-            raise self._error(
-                "costs", "never falls within an episode: it is summed up; the cost of each step is needed"
-            )
+        try:
+            doubt = cost_doubt(self._numbers["costs"], self.summary.starts)
+        except ImpossibleDataError as error:
+            raise self._error("costs", str(error)) from None
+        if doubt:
+            _log.warning("%s: dataset 'costs' %s", self._path, doubt)
 
     def _check_shapes(self, task: Task | None) -> None:
         if self.steps > _MAX_STEPS:
@@ -372,23 +360,33 @@ class _DsrlFile:
 
     def _clip(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Published Bullet files have actions outside of [-1, 1], which the simulator clipped."""
-        outside = int((np.abs(actions) > 1).any(axis=1).sum())
-        if outside and not self._clipped:
-            _log.warning("%s: actions outside of [-1, 1] are clipped (%d steps at least)", self._path, outside)
-        self._clipped += outside
+        self._clipped += int((np.abs(actions) > 1).any(axis=1).sum())
         return np.clip(actions, -1.0, 1.0)
+
+    def tell_clipped(self) -> None:
+        """Says how many of the steps read so far had actions out of range."""
+        if self._clipped:
+            _log.warning(
+                "%s: the actions of %d steps are outside of [-1, 1] and are clipped", self._path, self._clipped
+            )
 
     def _check_finite(self, name: str, values: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         """Values [N] or [N, dim] are those of `rows` [N] in the file."""
-        if np.isfinite(values).all():
+        place = _first_not_finite(values)
+        if place is None:
             return
-        place = np.argwhere(~np.isfinite(values))[0]
         row, column = rows[place[0]], f", column {place[1]}" if values.ndim == 2 else ""
         where = f"row {row}{column} (episode {np.searchsorted(self._ends, row)})"
-        raise self._error(name, f"has {values[tuple(place)]} in {where}; every value must be a finite float32")
+        raise self._error(name, f"has {values[place]} in {where}; every value must be a finite float32")
 
     def _error(self, name: str, problem: str) -> TrajectoryFileError:
         return TrajectoryFileError(f"{self._path}: dataset {name!r} {problem}")
+
+
+def _first_not_finite(values: NDArray[Any]) -> tuple[int, ...] | None:
+    """The index of the first NaN or infinity; None where there is none."""
+    finite = np.isfinite(values)
+    return None if finite.all() else tuple(np.argwhere(~finite)[0])
 
 
 def _as_float32(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ def read_labels(path: str | Path, num_episodes: int) -> PreferenceSets:
     """Reads labels for a data set of `num_episodes` trajectories, numbered from 0.
 
     The file is CSV with the columns trajectory,label (preferred or 1, dispreferred or 0; other columns are
-    passed by), or JSON: {"preferred": [numbers], "dispreferred": [numbers]}. Not all trajectories need a label.
+    ignored), or JSON: {"preferred": [numbers], "dispreferred": [numbers]}. Not all trajectories need a label.
 
     Raises:
         LabelFileError: no such file, another form, an unknown label, a number out of range or labelled twice,

@@ -12,31 +12,24 @@ from typing import Any
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.provenance import physics
 from prefine_ray.core.settings import MethodSettings
 from prefine_ray.experiment.axes import Axis, Scalar, axes
 from prefine_ray.experiment.config import LabelRule, SweepConfig
+from prefine_ray.experiment.replicates import ReplicateInputs, TaskInputs
 from prefine_ray.methods.registry import Method, get_method
 from prefine_ray.tasks.spec import get_task
 
 RESULT_VERSION = 3  # raise when a change of the code changes results
 TEST, TUNING = "test", "tuning"  # splits: cells that are reported, and cells that the weight is picked on
+COVERAGE = ("draws", "own_base")  # columns: what of a replicate is its own, see `replicates`
 BASE = "base"  # what stands in the place of a method for the policy before fine-tuning
 
 
 def identity_columns() -> tuple[str, ...]:
     """The columns that name a cell in every table of rows."""
-    return ("cell", "method", "task", *axes(), "seed", "split")
-
-
-@dataclass(frozen=True)
-class TaskInputs:
-    """What a task's cells start from: files, and hashes of their content."""
-
-    data_path: str
-    data_digest: str
-    base_path: str
-    base_digest: str
+    return ("cell", "method", "task", *axes(), "seed", "split", *COVERAGE)
 
 
 @dataclass(frozen=True)
@@ -53,6 +46,9 @@ class Cell:
     settings: MethodSettings | None = None  # of the method; None for the base policy
     labels: LabelRule = field(default_factory=LabelRule)  # for methods that train on preferences
     split: str = TEST  # or TUNING; does not determine the result
+    draws: str = "shared"  # how the replicate's data were drawn; says what intervals over replicates cover
+    own_base: bool = False  # whether the replicate has a base policy of its own
+    conditions: tuple[str, ...] = ()  # that it may be evaluated under beside the plain one; as above
 
     columns: Mapping[str, Scalar] = field(default_factory=dict)  # of the rows: every axis that there is
 
@@ -65,7 +61,8 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """The identity columns, with each axis' own word for "none" where the cell does not have it."""
         named = {"cell": self.name, "method": self.method, "task": self.task}
-        return {**named, **self.columns, "seed": self.seed, "split": self.split}
+        coverage = {name: getattr(self, name) for name in COVERAGE}
+        return {**named, **self.columns, "seed": self.seed, "split": self.split, **coverage}
 
     def _column(self, axis: Axis) -> Scalar:
         """An axis' value as it stands in the rows."""
@@ -165,21 +162,37 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
                 settings=of_task.settings(method.name),
                 labels=of_task.preferences.rule,
                 split=split,
+                draws=inputs[task].draws,
+                own_base=inputs[task].own_base,
+                conditions=of_task.evaluation.conditions,
             )
-            cells.append(_named(cell, method, inputs[task]))
+            cells.append(_named(cell, method, inputs[task].of(seed)))
     return cells
 
 
 def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
-    """The base policy's cells, one per task and seed: the same policy on each seed's evaluation episodes."""
+    """The base policy's cells, one per task and seed: each on its seed's evaluation episodes."""
     cells = []
     for task in config.tasks:
         for seed in config.seeds:
             episodes = config.evaluation.episodes
             common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}
-            own = {"experiment_seed": config.seed, "base": inputs[task].base_digest, "task": task, "seed": seed}
+            base = inputs[task].of(seed).base_digest
+            own = {"experiment_seed": config.seed, "base": base, "task": task, "seed": seed}
             name = digest({**common, **own, "method": BASE})
-            cells.append(Cell(name, BASE, task, seed, config.seed, episodes))
+            cells.append(
+                Cell(
+                    name,
+                    BASE,
+                    task,
+                    seed,
+                    config.seed,
+                    episodes,
+                    draws=inputs[task].draws,
+                    own_base=inputs[task].own_base,
+                    conditions=config.evaluation.conditions,
+                )
+            )
     return cells
 
 
@@ -209,7 +222,7 @@ def _pack_key(cell: Cell) -> tuple[Any, ...]:
     return (cell.task, method.section, method.learner, cell.settings, *shared)
 
 
-def _named(cell: Cell, method: Method, inputs: TaskInputs) -> Cell:
+def _named(cell: Cell, method: Method, inputs: ReplicateInputs) -> Cell:
     """The cell with the hash of what its result depends on."""
     assert cell.settings is not None
     determinants: dict[str, Any] = {
@@ -219,7 +232,7 @@ def _named(cell: Cell, method: Method, inputs: TaskInputs) -> Cell:
         "physics": physics(get_task(cell.task).suite),
         "seed": cell.seed,
         "experiment_seed": cell.experiment_seed,
-        "data": inputs.data_digest,
+        "data": inputs.drawn_digest,
         "episodes": cell.episodes,
         "settings": cell.settings.determinants(),
         "axes": {name: cell.columns[name] for name in cell.axes},
@@ -228,6 +241,6 @@ def _named(cell: Cell, method: Method, inputs: TaskInputs) -> Cell:
         determinants["base"] = inputs.base_digest
     if method.trains_on == "preferences":
         labels = cell.labels.labels
-        determinants["labels"] = cell.labels.model_dump(mode="json")
-        determinants["labels_file"] = file_digest(labels.format(task=cell.task)) if labels else ""
+        determinants["labels"] = {**cell.labels.model_dump(mode="json"), "labels": None}  # wherever the file lies
+        determinants["labels_file"] = file_digest(path_of(labels, cell.task)) if labels else ""
     return replace(cell, name=digest(determinants))

@@ -8,18 +8,30 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.paths import absolute_template
 from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share, odd_numbers
 from prefine_ray.experiment.axes import axes
 from prefine_ray.methods.registry import get_method, sections
-from prefine_ray.rollouts.collection import DataConfig
+from prefine_ray.rollouts.collection import SOURCES, DataConfig
+from prefine_ray.rollouts.conditions import get_condition
 from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 _MAX_SEEDS = 10_000
+Seed = Annotated[int, Field(ge=0)]
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 
 
@@ -32,7 +44,9 @@ class LabelRule(Section):
 
     num_dispreferred: Positive = 20  # N_np
     margin: Share = 1.0  # preferred trajectories cost at most margin * threshold
-    labels: str | None = None  # CSV or JSON of trajectory ids with labels, for `preferred: labels`; {task} allowed
+    # CSV or JSON of trajectory ids with labels, for `preferred: labels`; relative to the working directory, {task}
+    # allowed
+    labels: Annotated[str, AfterValidator(absolute_template)] | None = None
 
 
 class PreferenceConfig(LabelRule):
@@ -51,6 +65,15 @@ class EvaluationConfig(Section):
     """Evaluation episodes, deterministic policy, seeds used nowhere else."""
 
     episodes: Positive = 20  # per policy
+    # Other conditions that the same episodes are run again under, e.g. [reused, noise1]: those of
+    # `prefine_ray.rollouts.conditions`. They do not belong to a cell's name: with more of them, finished cells are
+    # evaluated again, not trained again.
+    conditions: tuple[str, ...] = ()
+
+    @field_validator("conditions")
+    @classmethod
+    def _known_conditions(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(get_condition(name).name for name in names if name))
 
 
 class ResourceConfig(Section):
@@ -86,18 +109,19 @@ class SweepConfig(Section):
     The whole model is that of `config_type`; `make_config` makes one in Python.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    seed: int = 0  # the experiment seed, from which all randomness derives
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)
+    seed: Annotated[int, Field(ge=0)] = 0  # the experiment seed, from which all randomness derives
     tasks: OneOrSeveral[str] = BENCHMARK
     methods: OneOrSeveral[str] = ("prefine",)
     # Reported; a number n stands for 0 to n - 1.
-    seeds: Annotated[tuple[int, ...], counted_from(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
+    seeds: Annotated[tuple[Seed, ...], counted_from(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
     # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for
     # 1000 to 1000 + n - 1. Without any it is picked on the reported episodes.
-    tuning_seeds: Annotated[tuple[int, ...], counted_from(FIRST_TUNING_SEED)] = ()
+    tuning_seeds: Annotated[tuple[Seed, ...], counted_from(FIRST_TUNING_SEED)] = ()
     # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
-    # them; or a policy file with {task}
+    # them; or a policy file, relative to the working directory, {task} allowed
     base: str = "zoo"
+    base_steps: Positive = 3000  # gradient steps of cloned base policies
     data: DataConfig = DataConfig()
     preferences: PreferenceConfig = PreferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -115,6 +139,11 @@ class SweepConfig(Section):
     def _canonical(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(get_task(name).name for name in names))
 
+    @field_validator("base")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        return value if value in ("zoo", *CLONED_BASES) else absolute_template(value)
+
     @field_validator("methods")
     @classmethod
     def _known_methods(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,7 +152,7 @@ class SweepConfig(Section):
     @field_validator("task_settings")
     @classmethod
     def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
-        return {get_task(name).name: content for name, content in by_task.items()}
+        return {get_task(name).name: _with_absolute_paths(content) for name, content in by_task.items()}
 
     @model_validator(mode="after")
     def _task_settings_are_valid(self) -> SweepConfig:
@@ -140,13 +169,22 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> SweepConfig:
-        if "labels" in self.axis_values("preferred", self.tasks[0]) and not self.preferences.labels:
-            raise ValueError("preferred: labels needs preferences.labels, a CSV or JSON file of labels")
+        if "labels" in self.axis_values("preferred", self.tasks[0]):
+            self._check_labels()
         if both := sorted({*self.seeds} & {*self.tuning_seeds}):
             raise ValueError(f"tuning_seeds: {both} are among the reported seeds; the two must not share any")
         if self.needs_counterfactual_actors:
             self._check_whole_stretches()
         return self
+
+    def _check_labels(self) -> None:
+        if not self.preferences.labels:
+            raise ValueError("preferred: labels needs preferences.labels, a CSV or JSON file of labels")
+        if self.data.source == "zoo" and self.data.draws != "shared":
+            raise ValueError(
+                f"data.draws: labels are of the episodes of one data set, and with {self.data.draws!r} seeds have "
+                "others; write shared, or name the file that was labelled in data.source"
+            )
 
     def _check_whole_stretches(self) -> None:
         for name in self.methods:
@@ -275,6 +313,16 @@ def _set(content: dict[str, Any], key: str, value: Any, source: str | Path) -> N
         if not isinstance(content, dict):
             raise ConfigError(f"{source}: {key}: {'.'.join(parts[: place + 1])} is not a section but {content!r}")
     content[last] = value
+
+
+def _with_absolute_paths(content: dict[str, Any]) -> dict[str, Any]:
+    """The values of one task with the paths among them made absolute, as those of the common sections are."""
+    made = dict(content)
+    for section, key, words in (("data", "source", SOURCES), ("preferences", "labels", ())):
+        own = made.get(section)
+        if isinstance(own, dict) and isinstance(own.get(key), str) and own[key] not in words:
+            made[section] = {**own, key: absolute_template(own[key])}
+    return made
 
 
 def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

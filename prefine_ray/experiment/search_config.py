@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from prefine_ray.core.checked_yaml import parse_yaml
 from prefine_ray.experiment.axes import axes
-from prefine_ray.experiment.config import SweepConfig, counted_from, load_config_as
+from prefine_ray.experiment.config import Seed, SweepConfig, counted_from, load_config_as
 from prefine_ray.experiment.search_space import (
     AXES,
     COUNTERFACTUALS,
@@ -52,7 +52,8 @@ class SearchSettings(BaseModel):
     # so that a setting that is hopeless on the first ones is not run on the others; null: every trial runs in full.
     early_stopping: Literal["asha", "tasks"] | None = None
     first_rung: Annotated[int, Field(gt=0)] = 100  # gradient steps, or tasks, before the first decision
-    reduction_factor: Annotated[int, Field(gt=1)] = 3  # the best 1 of so many goes on; the next rung is so much later
+    # The top 1/factor continues from each rung; the next one is `reduction_factor` times as far.
+    reduction_factor: Annotated[int, Field(gt=1)] = 3
 
     @field_validator("space", mode="after")
     @classmethod
@@ -76,9 +77,9 @@ class SearchSettings(BaseModel):
 class SearchConfig(SweepConfig):
     """A hyperparameter search; a trial has one pack of cells per task, for its problems and the tuning seeds."""
 
-    seeds: Annotated[tuple[int, ...], counted_from(0)] = ()  # none: a search reports nothing
+    seeds: Annotated[tuple[Seed, ...], counted_from(0)] = ()  # none: a search reports nothing
     # Every trial runs on these replicates; a number n stands for 2000 to 2000 + n - 1.
-    tuning_seeds: Annotated[tuple[int, ...], counted_from(FIRST_SEARCH_SEED)] = ()
+    tuning_seeds: Annotated[tuple[Seed, ...], counted_from(FIRST_SEARCH_SEED)] = ()
     data: DataConfig = DataConfig(seed=FIRST_SEARCH_SEED)
     search: SearchSettings
 
@@ -94,6 +95,8 @@ class SearchConfig(SweepConfig):
     def _one_setting(self) -> SearchConfig:
         if self.methods != ("prefine",):
             raise ValueError("methods: a search is for prefine")
+        if self.evaluation.conditions:
+            raise ValueError("evaluation.conditions: a search has none; give them in the sweep of the setting it finds")
         for name in {*AXES} & {*get_method("prefine").axes}:
             if name != WEIGHT and len(self.axis_values(name, self.tasks[0])) != 1:
                 key = axes()[name].key

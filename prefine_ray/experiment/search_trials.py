@@ -8,11 +8,13 @@ from typing import Any
 
 from prefine_ray.core.hashing import digest
 from prefine_ray.data.episodes import EpisodeSummary
-from prefine_ray.experiment.cells import TUNING, Cell, Pack, TaskInputs, make_cells
+from prefine_ray.experiment.cells import TUNING, Cell, Pack, make_cells
+from prefine_ray.experiment.replicates import TaskInputs
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_space import Range, Values, sweep_of
 from prefine_ray.tasks.spec import get_task
 
+_SEARCHED = "search."  # prefix of the rows' columns that hold the searched values
 _DIGITS = 3  # significant digits of a suggested number
 LEAST_REFERENCE = 0.1  # a smaller reference would turn noise into large relative rewards
 
@@ -89,3 +91,13 @@ def reference_reward(summary: EpisodeSummary, task: str, threshold: float) -> fl
     safe = summary.returns[summary.costs <= threshold]
     best = float(get_task(task).normalized_reward(safe.max())) if len(safe) else LEAST_REFERENCE
     return max(best, LEAST_REFERENCE)
+
+
+def searched_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a trial's rows that hold its searched values, by key of the search space."""
+    return {f"{_SEARCHED}{key}": value for key, value in values.items()}
+
+
+def searched_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The searched values in a trial's row, by key of the search space."""
+    return {name.removeprefix(_SEARCHED): value for name, value in row.items() if name.startswith(_SEARCHED)}

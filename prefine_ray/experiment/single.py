@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from prefine_ray.core.files import file_digest
-from prefine_ray.experiment.cells import TaskInputs, make_cells, make_packs
+from prefine_ray.experiment.cells import make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig
 from prefine_ray.experiment.job import TrainingJob, check_inputs
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.methods.base import base_policy
 from prefine_ray.tasks.spec import get_task
 
@@ -26,7 +27,7 @@ def single_job(config: SweepConfig, data: Path, weight: float | None = None) -> 
     """
     task = get_task(config.tasks[0])
     base = base_policy(task, config.base)
-    inputs = {task.name: TaskInputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))}
+    inputs = {task.name: shared_inputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))}
     cells = make_cells(config, inputs)
     wanted = [cell for cell in cells if weight is None or cell.axes.get("weight", weight) == weight]
     first = next((cell for cell in wanted if not cell.is_control), wanted[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import path_of
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.hdf5 import read_dsrl, read_summary
@@ -34,7 +35,7 @@ def base_policy(task: Task, choice: str) -> Path:
     Raises:
         PolicyFileError: there is no such file, it is damaged, or its policy is not for this task.
     """
-    path = ZOO / task.name / "base.safetensors" if choice == "zoo" else Path(choice.format(task=task.name))
+    path = ZOO / task.name / "base.safetensors" if choice == "zoo" else path_of(choice, task.name)
     load_policy_for(task, path)
     return path.resolve()
 
@@ -68,6 +69,7 @@ def clone_base(
     config: CloneConfig,
     choice: str = "clone",
     on_step: Callable[[int], object] | None = None,
+    episodes: Sequence[int] | None = None,
 ) -> tuple[GaussianPolicy, PolicyHeader]:
     """A base policy cloned from a data set.
 
@@ -79,10 +81,13 @@ def clone_base(
         choice: "clone", reward-optimised and unsafe: imitates the unsafe episodes of the highest return; "bc_all":
             imitates all episodes.
         on_step: told each finished gradient step.
+        episodes: numbers of those that count; None: all of the file.
     """
-    summary = read_summary(data, task)
+    whole = read_summary(data, task)
+    among = np.arange(len(whole)) if episodes is None else np.asarray(episodes, dtype=np.int64)
+    summary = whole.select(among)
     imitated = np.arange(len(summary)) if choice == "bc_all" else best_unsafe_episodes(summary, task)
-    policy = clone(read_dsrl(data, task, imitated), config, derive(seed, task.name, "base"), on_step)
+    policy = clone(read_dsrl(data, task, among[imitated]), config, derive(seed, task.name, "base"), on_step)
     made_by = {
         "command": f"prefine clone --task {task.name} --seed {seed}" + " --all" * (choice == "bc_all"),
         "data": Path(data).name,

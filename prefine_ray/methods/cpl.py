@@ -20,7 +20,7 @@ from torch.nn.functional import softplus
 from prefine_ray.core.settings import MethodSettings, Positive, PositiveFloat, Share
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.registry import LearnerInputs, Method, register
+from prefine_ray.methods.registry import PREFERENCE_AXES, LearnerInputs, Method, register
 from prefine_ray.methods.segments import (
     PreferenceLoss,
     SegmentAdvanced,
@@ -99,7 +99,7 @@ CPL_KL = register(
         section="cpl",
         settings=CPLSettings,
         learner=_learner,
-        axes=("preferred", "num_preferred", "label_noise", "threshold"),
+        axes=PREFERENCE_AXES,
         needs_dispreferred=True,
     )
 )

@@ -55,6 +55,7 @@ class Member:
     preferred: NDArray[np.int64]  # episode indices into the job's trajectories
     dispreferred: NDArray[np.int64]  # empty for methods that only imitate
     seed: int  # members of equal seed see the same random numbers, whatever their weight
+    base: int = 0  # which of the job's base policies it starts from
 
     def side(self, name: str) -> NDArray[np.int64]:
         """The episodes of D_p ("preferred") or D_np ("dispreferred")."""

@@ -26,6 +26,7 @@ from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.tasks.spec import Task
 
 TrainsOn = Literal["preferences", "safe", "all"]
+PREFERENCE_AXES = ("preferred", "num_preferred", "label_noise", "threshold")  # of methods that train on preferences
 
 
 class UnknownMethodError(PrefineError, ValueError):
@@ -39,7 +40,7 @@ class LearnerInputs:
     task: Task
     trajectories: Trajectories
     members: list[Member]
-    base: GaussianPolicy | None = None  # for methods that need one: a population of one
+    base: GaussianPolicy | None = None  # for methods that need one: the policies that `Member.base` numbers
     device: str | torch.device = "cpu"
     shared: Mapping[str, Any] = field(default_factory=dict)  # values of the axes that all members share
     mode: Mode | None = None  # which counterfactuals the source generates; None: the learner samples its own

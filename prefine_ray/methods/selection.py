@@ -83,23 +83,45 @@ def select_preferred(
         trajectories: what the members' indices point into.
         members: any number.
         selections: per member.
-        base: the base policy, a population of one.
+        base: the base policies that `Member.base` numbers.
     """
     rules = [selection.rule for selection in selections]
+    comparing = [index for index, rule in enumerate(rules) if rule in ("likely", "contrast")]
     contrasting = [index for index, rule in enumerate(rules) if rule == "contrast"]
+    likelihood = dict(zip(comparing, _likelihoods(base, trajectories, [members[i] for i in comparing]), strict=True))
     contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
-    needs_likelihood = {"likely", "contrast"} & set(rules)
-    likelihood = mean_log_probs(base, trajectories)[0] if needs_likelihood else np.zeros(len(trajectories))
     chosen = []
     for index, (member, selection) in enumerate(zip(members, selections, strict=True)):
+        equal = np.zeros(len(trajectories))
         keys: dict[str, list[NDArray[Any]]] = {
-            "none": [likelihood],
-            "likely": [likelihood],
-            "contrast": [likelihood, contrast.get(index, likelihood) > 0.0],
+            "none": [equal],
+            "likely": [likelihood.get(index, equal)],
+            "contrast": [likelihood.get(index, equal), contrast.get(index, equal) > 0.0],
             "cheapest": [-trajectories.episode_costs],
         }
         chosen.append(replace(member, preferred=highest(keys[selection.rule], member.preferred, selection.share)))
     return chosen
+
+
+def _likelihoods(
+    base: GaussianPolicy, trajectories: Trajectories, members: Sequence[Member]
+) -> list[NDArray[np.float64]]:
+    """Per member mean log pi_ref(a|s) of each of its preferred episodes, [E]; 0 for others."""
+    found: dict[Any, NDArray[np.float64]] = {}
+    keys = [(member.base, member.preferred.tobytes()) for member in members]
+    for key, member in zip(keys, members, strict=True):
+        if key not in found:
+            found[key] = _of_episodes(base.select(member.base), trajectories, member.preferred)
+    return [found[key] for key in keys]
+
+
+def _of_episodes(
+    policy: GaussianPolicy, trajectories: Trajectories, episodes: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """`mean_log_probs` of one policy, [E], on these episodes alone; 0 for others."""
+    values = np.zeros(len(trajectories))
+    values[episodes] = mean_log_probs(policy, trajectories.select(episodes))[0]
+    return values
 
 
 def highest(keys: Sequence[NDArray[Any]], episodes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
@@ -113,13 +135,21 @@ def highest(keys: Sequence[NDArray[Any]], episodes: NDArray[np.int64], share: fl
 
 
 def contrasts(trajectories: Trajectories, members: Sequence[Member]) -> list[NDArray[np.float64]]:
-    """Per member the mean log pi_p(a|s) - log pi_np(a|s) of each episode, [E]; members of the same sets share it."""
+    """Per member the mean log pi_p(a|s) - log pi_np(a|s) of each of its preferred episodes, [E]; 0 for others.
+
+    Members of the same sets share it.
+    """
     sets = [(member.seed, *(member.side(name).tobytes() for name in SIDES)) for member in members]
     distinct = [members[sets.index(key)] for key in dict.fromkeys(sets)]
     if not distinct:
         return []
-    preferred, dispreferred = (mean_log_probs(p, trajectories) for p in clone_sides(trajectories, distinct, CLONES))
-    by_set = dict(zip(dict.fromkeys(sets), preferred - dispreferred, strict=True))
+    clones = clone_sides(trajectories, distinct, CLONES)
+    of_side = [
+        [_of_episodes(side.select(index), trajectories, member.preferred) for index, member in enumerate(distinct)]
+        for side in clones
+    ]
+    differences = [preferred - dispreferred for preferred, dispreferred in zip(*of_side, strict=True)]
+    by_set = dict(zip(dict.fromkeys(sets), differences, strict=True))
     return [by_set[key] for key in sets]
 
 

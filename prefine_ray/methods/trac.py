@@ -30,7 +30,7 @@ from torch.nn.functional import logsigmoid
 from prefine_ray.core.settings import Fraction, MethodSettings, PositiveFloat, Share
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.methods.population import Member
-from prefine_ray.methods.registry import LearnerInputs, Method, register
+from prefine_ray.methods.registry import PREFERENCE_AXES, LearnerInputs, Method, register
 from prefine_ray.methods.segments import (
     PreferenceLoss,
     SegmentAdvanced,
@@ -177,7 +177,7 @@ TRAC = register(
         section="trac",
         settings=TraCSettings,
         learner=_learner,
-        axes=("preferred", "num_preferred", "label_noise", "threshold"),
+        axes=PREFERENCE_AXES,
         needs_dispreferred=True,
     )
 )

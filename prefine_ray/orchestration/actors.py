@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import torch
 from ray.util import ActorPool
 
+from prefine_ray.core.provenance import made_on
 from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.trajectories import Trajectories
@@ -25,6 +28,14 @@ from prefine_ray.simulators import VectorStepper
 KEPT_STEPPERS = 3  # per actor: concurrent trials alternate between their tasks
 
 
+@dataclass(frozen=True)
+class EpisodeTable:
+    """Evaluation episodes, and the columns of their rows that say where they ran."""
+
+    episodes: EpisodeSummary
+    machine: dict[str, str]
+
+
 @ray.remote(max_restarts=-1, max_task_retries=-1)
 class RolloutActor:
     """Runs episodes; keeps the simulators of its latest tasks between calls."""
@@ -35,11 +46,14 @@ class RolloutActor:
 
     def trajectories(self, unit: RolloutUnit) -> Trajectories:
         """The unit's episodes as whole arrays."""
-        return run_unit(unit, self._stepper_for(unit))
+        if not unit.condition.carry_over:
+            return run_unit(unit, self._stepper_for(unit))
+        with closing(VectorStepper(unit.task, unit.copies, carry_over=True)) as fresh:  # a used one carries over, too
+            return run_unit(unit, fresh)
 
-    def table(self, unit: RolloutUnit) -> EpisodeSummary:
-        """Only returns, costs and lengths of the unit's episodes."""
-        return self.trajectories(unit).summary
+    def table(self, unit: RolloutUnit) -> EpisodeTable:
+        """Only returns, costs and lengths of the unit's episodes, and where they ran."""
+        return EpisodeTable(self.trajectories(unit).summary, made_on())
 
     def _stepper_for(self, unit: RolloutUnit) -> VectorStepper:
         key = (unit.task, unit.copies)

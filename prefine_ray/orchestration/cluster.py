@@ -26,7 +26,7 @@ COUNTERFACTUAL_ACTORS = 2  # per trial that asks for actors
 # What Ray reserves. Train workers alone hold CPUs, and none waits for a second thing while it holds them: when nodes
 # are lost, what is left over runs one after the other and cannot block itself.
 TRIAL_CPUS = 1e-4  # the trial's own function, which waits; Ray's smallest amount
-WORKER_CPUS = 0.95  # a Train worker on a CPU; room for the functions of the trials beside it
+WORKER_CPUS = 0.95  # a Train worker on a CPU; leaves room for the trial functions
 GPU_WORKER_CPUS = 0.5  # a Train worker with a GPU, or a part of one
 
 _CONNECT_S = 20.0
@@ -43,7 +43,7 @@ class ClusterError(PrefineError, RuntimeError):
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """How many of each run at once, and where; together they fit the cluster, so nothing waits for ever."""
+    """How many of each run at once, and where; together they fit the cluster, so nothing waits forever."""
 
     rollout_actors: int
     concurrent_trials: int

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prefine_ray.experiment.cells import TaskInputs, make_cells
+from prefine_ray.experiment.cells import make_cells
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import check_inputs
+from prefine_ray.experiment.replicates import TaskInputs
 from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import ResourcePlan
 from prefine_ray.orchestration.preflight import check_files
@@ -57,8 +58,8 @@ def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path,
     actors = start_rollout_actors(plan)
     inputs = prepare(config, data_directory, actors)
     check_inputs(make_cells(config, inputs), inputs)
-    check_files([Path(path) for task in inputs.values() for path in (task.data_path, task.base_path)])
-    return SweepContext(inputs, results, plan, actors, str((results.root / "ray" / "train").resolve()))
+    check_files([Path(path) for task in inputs.values() for path in task.files])
+    return SweepContext(inputs, results, plan, actors, str((results.ray_folder / "train").resolve()))
 
 
 def _repair(results: ResultsDir) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,54 +13,106 @@ import torch
 from tqdm import tqdm
 
 from prefine_ray.core.files import file_digest
+from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import path_of
+from prefine_ray.core.seeding import derive
 from prefine_ray.data.download import fetch
-from prefine_ray.data.hdf5 import TrajectoryFileError, check_dsrl, read_attrs, write_dsrl
-from prefine_ray.experiment.cells import TaskInputs
+from prefine_ray.data.hdf5 import TrajectoryFileError, check_dsrl, read_attrs, read_summary, write_dsrl
+from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.experiment.config import CLONED_BASES, SweepConfig
+from prefine_ray.experiment.replicates import ReplicateInputs, TaskInputs, draw_from_set, draws_from_file, recipes
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.orchestration.actors import map_units
 from prefine_ray.policies.files import save_policy
-from prefine_ray.rollouts.collection import DataConfig, assemble, behaviours, plan_units, recipe_digest
+from prefine_ray.rollouts.collection import DataConfig, behaviours, make_data_set, recipe_digest
+from prefine_ray.rollouts.rollout import RolloutUnit
 from prefine_ray.tasks.spec import Task, get_task
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """A trajectory file and the hash of what it holds."""
+class Drawn:
+    """A trajectory file, the hash of what it holds, and the episodes that a replicate has of it (None: all)."""
 
     path: Path
     digest: str
+    episodes: tuple[int, ...] | None = None
 
 
-def prepare_data(task: Task, config: DataConfig, directory: Path, actors: Sequence[Any]) -> DataSet:
-    """The task's trajectory file: collected, fetched, or the user's own; one that is there already is used.
+def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[str, TaskInputs]:
+    """Data and base policies of every task and replicate of a sweep.
 
     Raises:
-        TrajectoryFileError: the file breaks the schema.
+        TrajectoryFileError: a file breaks the schema.
         NoBehavioursError: nothing to collect with.
+        PolicyFileError: a base policy is missing or wrong.
     """
-    path = Path(config.source.format(task=task.name))
-    if config.source == "zoo" or path.is_dir():
-        return collect(task, config, directory, actors)
-    path = fetch(task) if config.source == "dsrl" else path
+    tasks = [get_task(name) for name in config.tasks]
+    clones = config.base in CLONED_BASES
+    given = {} if clones else {task.name: base_policy(task, config.base) for task in tasks}  # errors before long work
+    data = {task.name: prepare_data(task, config, directory, actors) for task in tqdm(tasks, "data", unit="task")}
+    bases = clone_bases(tasks, data, config, directory) if clones else {}
+    return {
+        task.name: _inputs(config.for_task(task.name).data, data[task.name], bases.get(task.name), given.get(task.name))
+        for task in tasks
+    }
+
+
+def _inputs(
+    config: DataConfig, data: Mapping[int, Drawn], bases: Mapping[int, Path] | None, given: Path | None
+) -> TaskInputs:
+    """The inputs of one task's replicates; `bases` or one that is `given`."""
+    replicates = {}
+    for seed, drawn in data.items():
+        base = given or (bases or {})[seed]
+        files = (str(drawn.path.resolve()), drawn.digest, str(base), file_digest(base))
+        replicates[seed] = ReplicateInputs(*files, drawn.episodes)
+    return TaskInputs(replicates, draws=config.draws, own_base=bases is not None and config.draws != "shared")
+
+
+def prepare_data(task: Task, config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[int, Drawn]:
+    """Each replicate's episodes of a task: collected, fetched, or of the user's own file; what is there is used."""
+    data, seeds, tuning = config.for_task(task.name).data, config.seeds, config.tuning_seeds
+    if data.source == "zoo":
+        return _collected(task, recipes(data, seeds, tuning), directory, actors)
+    path = fetch(task) if data.source == "dsrl" else path_of(data.source, task.name)
+    if path.is_dir():
+        return _collected(task, recipes(data, seeds, tuning), directory, actors)
     check_dsrl(path, task)
-    return DataSet(path, file_digest(path))
+    total, content = len(read_summary(path, task)), file_digest(path)
+    if data.draws == "own" and total < len(seeds) + len(tuning):
+        raise TrajectoryFileError(
+            f"{path}: {total} episodes for {len(seeds) + len(tuning)} seeds; write data.draws: shared, or fewer seeds"
+        )
+    draws = draws_from_file(data, task.name, total, seeds, tuning)
+    return {seed: Drawn(path, content, episodes) for seed, episodes in draws.items()}
 
 
-def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[Any]) -> DataSet:
-    """Rolls the behaviours out on the actors into `directory`, unless this recipe's file is there."""
+def _collected(
+    task: Task, of_replicates: Mapping[int, DataConfig], directory: Path, actors: Sequence[Any]
+) -> dict[int, Drawn]:
+    sets = {recipe: collect(task, recipe, directory, actors) for recipe in dict.fromkeys(of_replicates.values())}
+    totals = {recipe: len(read_summary(path, task)) for recipe, (path, _) in sets.items()}
+    return {
+        seed: Drawn(*sets[recipe], draw_from_set(recipe, task.name, seed, totals[recipe]))
+        for seed, recipe in of_replicates.items()
+    }
+
+
+def collect(task: Task, config: DataConfig, directory: Path, actors: Sequence[Any]) -> tuple[Path, str]:
+    """Rolls the behaviours out on the actors into `directory`, unless this recipe's file is there; path and digest."""
     chosen = behaviours(task, config.source)
     name = recipe_digest(task, config, chosen)
     path = directory / f"{task.name}-{config.episodes}-{name}.hdf5"
     if path.exists() and _is_whole(path, task, name):
-        return DataSet(path, name)
-    units = plan_units(task, config, chosen)
-    parts = list(
-        tqdm(map_units(actors, "trajectories", units), f"collect {task.name}", len(units), unit="unit", leave=False)
-    )
-    write_dsrl(path, assemble(task, config, parts, len(chosen)), {"task": task.name, "recipe": name})
-    return DataSet(path, name)
+        return path, name
+
+    def on_actors(units: Sequence[RolloutUnit]) -> list[Trajectories]:
+        rolled = map_units(actors, "trajectories", units)
+        return list(tqdm(rolled, f"collect {task.name}", len(units), unit="unit", leave=False))
+
+    write_dsrl(path, make_data_set(task, config, chosen, on_actors), {"task": task.name, "recipe": name})
+    return path, name
 
 
 def _is_whole(path: Path, task: Task, recipe: str) -> bool:
@@ -73,40 +125,29 @@ def _is_whole(path: Path, task: Task, recipe: str) -> bool:
         return False
 
 
-def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[str, TaskInputs]:
-    """Data and base policy of every task of a sweep."""
-    tasks = [get_task(name) for name in config.tasks]
-    if config.base not in CLONED_BASES:
-        bases = [base_policy(task, config.base) for task in tasks]  # errors first, then the long work
-    data = [
-        prepare_data(task, config.for_task(task.name).data, directory, actors)
-        for task in tqdm(tasks, "data", unit="task")
-    ]
-    if config.base in CLONED_BASES:
-        bases = clone_bases(tasks, data, config.seed, directory, config.base)
-    return {
-        task.name: TaskInputs(str(found.path.resolve()), found.digest, str(base), file_digest(base))
-        for task, found, base in zip(tasks, data, bases, strict=True)
-    }
-
-
-def clone_bases(tasks: Sequence[Task], data: Sequence[DataSet], seed: int, directory: Path, choice: str) -> list[Path]:
-    """Base policies cloned from the data, in parallel; those that are there already are used."""
-    config = CloneConfig()
-    sets = list(zip(tasks, data, strict=True))
-    paths = [directory / clone_name(task, found.digest, seed, config, choice) for task, found in sets]
-    waiting = [
-        _clone.remote(task, found.path, seed, config, choice, path)
-        for (task, found), path in zip(sets, paths, strict=True)
-        if not path.exists()
-    ]
-    for reference in tqdm(waiting, "base policies", unit="task", disable=not waiting):
+def clone_bases(
+    tasks: Sequence[Task], data: Mapping[str, Mapping[int, Drawn]], config: SweepConfig, directory: Path
+) -> dict[str, dict[int, Path]]:
+    """Each replicate's base policy, cloned from its episodes, in parallel; those that are there already are used."""
+    settings = CloneConfig(steps=config.base_steps)
+    found: dict[str, dict[int, Path]] = {}
+    waiting = {}
+    for task in tasks:
+        shared = config.for_task(task.name).data.draws == "shared"
+        for seed, drawn in data[task.name].items():
+            stream = config.seed if shared else derive(config.seed, "base", seed)
+            own = drawn.digest if drawn.episodes is None else digest([drawn.digest, drawn.episodes])
+            path = directory / clone_name(task, own, stream, settings, config.base)
+            found.setdefault(task.name, {})[seed] = path.resolve()
+            if not path.exists() and path not in waiting:
+                waiting[path] = _clone.remote(task, drawn, stream, settings, config.base, path)
+    for reference in tqdm(waiting.values(), "base policies", unit="policy", disable=not waiting):
         ray.get(reference)
-    return [path.resolve() for path in paths]
+    return found
 
 
 @ray.remote(num_cpus=1)
-def _clone(task: Task, data: Path, seed: int, config: CloneConfig, choice: str, path: Path) -> None:
+def _clone(task: Task, data: Drawn, seed: int, config: CloneConfig, choice: str, path: Path) -> None:
     torch.set_num_threads(1)
-    policy, header = clone_base(task, data, seed, config, choice)
+    policy, header = clone_base(task, data.path, seed, config, choice, episodes=data.episodes)
     save_policy(policy, path, header)

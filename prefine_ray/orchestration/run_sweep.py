@@ -13,10 +13,11 @@ from ray.exceptions import RayError
 from ray.tune import Callback
 
 from prefine_ray.core.provenance import made_with
-from prefine_ray.experiment.cells import Cell, Pack, base_cells, make_cells, make_packs
+from prefine_ray.experiment.cells import BASE, Cell, Pack, base_cells, make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import TrainingJob, policy_header, trial_rows
 from prefine_ray.orchestration.cluster import plan_resources
+from prefine_ray.orchestration.conditions import FINETUNED, evaluate_grid, evaluate_pack, missing_of
 from prefine_ray.orchestration.context import RunOutcome, SweepContext, make_context
 from prefine_ray.orchestration.evaluation import evaluate_cells
 from prefine_ray.orchestration.failures import TUNE_STARTS, lasting_text
@@ -64,8 +65,10 @@ def _run_cells(config: SweepConfig, context: SweepContext, tracker: Tracker, hea
     run_base_cells(context, bases)
     with SweepProgress(results, cells, tracker, heartbeat) as progress:
         _run_packs(context, grid, config.resources.max_population, progress)
+        if {cell.name for cell in cells} <= results.finished_cells():  # not where Tune was interrupted
+            evaluate_grid(context, cells)
     results.merge([cell.name for cell in cells])
-    outcome = _outcome(results, cells)
+    outcome = _outcome(context, cells)
     heartbeat.show("finished" if outcome.complete else "stopped")
     return outcome
 
@@ -73,8 +76,8 @@ def _run_cells(config: SweepConfig, context: SweepContext, tracker: Tracker, hea
 def run_base_cells(context: SweepContext, cells: Sequence[Cell]) -> None:
     """Evaluates the base policy of each task on the evaluation episodes of each seed."""
     for pack in make_packs(cells, context.results.finished_cells()):
-        base = load_policy(context.inputs[pack.task].base_path)
-        episodes = evaluate_cells(context, pack.cells, [base] * len(pack.cells), "base")
+        bases = [load_policy(context.inputs[pack.task].of(cell.seed).base_path) for cell in pack.cells]
+        episodes = evaluate_cells(context, pack.cells, bases, BASE)
         ended = {"status": "finished", "error": "", **made_with(get_task(pack.task).suite)}
         trials = pd.DataFrame([{**cell.identity, **ended} for cell in pack.cells])
         context.results.write_part(pack.name, {"episodes": episodes, "trials": trials})
@@ -93,15 +96,24 @@ def run_pack(config: dict[str, Any], context: SweepContext) -> None:
         text = lasting_text(error)
         context.results.write_failure(pack.name, [cell.identity for cell in pack.cells], text)
         failed = len(pack.cells)
+    _evaluate_conditions(pack, context)
     tune.report({"cells": len(pack.cells), "failed": failed})
     remove_fit(context, pack.name)
+
+
+def _evaluate_conditions(pack: Pack, context: SweepContext) -> None:
+    """Evaluates what the pack alone can tell; after an error that would come again, the end of the sweep tries it."""
+    try:
+        evaluate_pack(context, pack.name, pack.cells)
+    except Exception as error:
+        context.results.append_log(pack.name, lasting_text(error))
 
 
 def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
     """The number of cells that failed."""
     job = TrainingJob(pack, context.inputs[pack.task])
     trained = train_pack(job, context.plan, context.train_storage)
-    trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s)
+    trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s).assign(**trained.machine)
     failed = trials["status"] == "failed"
     if failed.any():
         context.results.append_log(pack.name, _diverged_text(trials[failed], trained.curves))
@@ -125,7 +137,7 @@ def _finish_pack(context: SweepContext, job: TrainingJob, trained: TrainedPack, 
     for cell, policy in zip(cells, policies, strict=True):
         policy.header = policy_header(job, cell)
         save_policy(policy, context.results.policy_path(cell.name), policy.header)
-    episodes = evaluate_cells(context, cells, policies, "finetuned")
+    episodes = evaluate_cells(context, cells, policies, FINETUNED)
     rows = {"curves": trained.curves, "episodes": episodes, "trials": trials}
     context.results.write_part(job.pack.name, rows, policies=[cell.name for cell in cells])
 
@@ -150,7 +162,9 @@ def tune_packs(context: SweepContext, packs: list[Pack], progress: Callback, run
         run_trials(run, context, EXPERIMENT, progress, {"pack": tune.grid_search(packs)})
 
 
-def _outcome(results: ResultsDir, cells: list[Cell]) -> RunOutcome:
-    trials = results.read("trials", [cell.name for cell in cells])
+def _outcome(context: SweepContext, cells: list[Cell]) -> RunOutcome:
+    """A cell that lacks evaluations under other conditions is not finished."""
+    trials = context.results.read("trials", [cell.name for cell in cells])
     failed = int((trials["status"] == "failed").sum()) if not trials.empty else 0
-    return RunOutcome(len(cells), len(trials), failed)
+    lacking = {cell for cell, _ in missing_of(context, cells)}
+    return RunOutcome(len(cells), len(trials) - len(lacking), failed)

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.files import MissingFileError, file_digest, read_bytes, write_text
+from prefine_ray.core.provenance import made_on
 from prefine_ray.core.tables import read_table, write_table
 from prefine_ray.core.tensor_files import load_tree, save_tree
 from prefine_ray.experiment.config import MethodSettings
@@ -61,6 +62,7 @@ class TrainedPack:
     wall_s: float
     step: int  # the last gradient step
     watched: pd.DataFrame  # what the watch saw
+    machine: dict[str, str] = field(default_factory=dict)  # `made_on` of the worker
 
 
 class _Trainer(TorchTrainer):
@@ -165,7 +167,7 @@ def _stored_checkpoints(folder: Path) -> list[Path]:
     if not snapshot.exists():
         return []
     try:
-        results = json.loads(snapshot.read_bytes())["checkpoint_results"]
+        results = parse_json(read_bytes(snapshot), allow_nan=True)["checkpoint_results"]
         names = [result["checkpoint_dir_name"] for result in results]
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{snapshot}: not a whole list of checkpoints ({error})") from None
@@ -238,7 +240,7 @@ def write_checkpoint(
     folder: Path, learner: PopulationLearner, recorder: CurveRecorder, watched: pd.DataFrame, wall_s: float
 ) -> None:
     """What a lost fit resumes from, and what a finished one is."""
-    save_tree(folder / _STATE, {"learner": learner.state_dict(), "wall_s": wall_s})
+    save_tree(folder / _STATE, {"learner": learner.state_dict(), "wall_s": wall_s, "machine": made_on()})
     write_table(folder / _CURVES, recorder.frame())
     write_table(folder / _WATCHED, watched)
     save_policy(learner.policies(), folder / _POLICIES, PolicyHeader(task=""))
@@ -264,6 +266,7 @@ def read_checkpoint(folder: Path) -> TrainedPack:
         wall_s=state["wall_s"],
         step=state["learner"]["step"],
         watched=read_table(folder / _WATCHED),
+        machine=state.get("machine", {}),
     )
 
 

@@ -45,7 +45,7 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name=name,
-            storage_path=str((context.results.root / "ray").resolve()),
+            storage_path=str(context.results.ray_folder.resolve()),
             failure_config=tune.FailureConfig(max_failures=TRIAL_FAILURES),
             callbacks=[progress],
             verbose=0,

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 
 from prefine_ray.core.checked_json import JSONContentError, parse_json
@@ -180,8 +179,8 @@ def _population(architecture: Architecture, shapes: Shapes, name: str | Path) ->
 
 
 def _check_values(policy: GaussianPolicy, name: str | Path) -> None:
-    for key, value in policy.state_dict().items():
-        if not torch.isfinite(value).all():
+    for key, finite in policy.finite_tensors().items():
+        if not finite.all():
             raise PolicyFileError(f"{name}: {key} holds NaN or infinity")
     if not (policy.obs_std > 0).all():
         raise PolicyFileError(f"{name}: obs_std holds values that are not above 0")

@@ -22,7 +22,7 @@ _TANH_LIMIT = 1.0 - 1e-6  # squashed actions are kept inside, where atanh is fin
 
 @dataclass(frozen=True)
 class PolicyHeader:
-    """What a policy file says of itself beside its weights."""
+    """Metadata stored with the weights in a policy file."""
 
     task: str
     made_by: dict[str, Any] = field(default_factory=dict)  # command, steps, seed, commit, ...
@@ -166,7 +166,7 @@ class GaussianPolicy(nn.Module):
         return PolicyForward(self.architecture, self._arrays())
 
     def _present(self) -> PolicyForward:
-        """`frozen`, laid out anew only where weights have changed."""
+        """`frozen`, laid out again only where weights have changed."""
         arrays = self._arrays()
         if self._latest is None or not all(np.array_equal(self._latest[0][name], arrays[name]) for name in arrays):
             self._latest = {name: value.copy() for name, value in arrays.items()}, self.frozen()
@@ -178,8 +178,11 @@ class GaussianPolicy(nn.Module):
 
     def finite_members(self) -> list[bool]:
         """[P] whether each member's weights are all finite: false where training diverged."""
-        finite = [torch.isfinite(value).flatten(1).all(1) for value in self.state_dict().values()]
-        return torch.stack(finite).all(0).tolist()
+        return torch.stack(list(self.finite_tensors().values())).all(0).tolist()
+
+    def finite_tensors(self) -> dict[str, Tensor]:
+        """By a tensor's name, [P] whether each member's values in it are all finite."""
+        return {name: torch.isfinite(value).flatten(1).all(1) for name, value in self.state_dict().items()}
 
     def select(self, indices: int | Sequence[int]) -> GaussianPolicy:
         """A copy that holds only these members."""

@@ -27,8 +27,9 @@ import numpy as np
 import ray
 from tqdm import tqdm
 
+from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.files import write_text
+from prefine_ray.core.files import read_bytes, write_text
 from prefine_ray.policies.files import save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 from prefine_ray.pretrain.ladder import Snapshot, make_ladder, plane_point
@@ -67,6 +68,26 @@ class Progress:
     snapshots: list[Snapshot] = field(default_factory=list)
 
 
+def read_progress(path: Path) -> Progress:
+    """The progress that lies beside RLlib's checkpoint.
+
+    Raises:
+        PretrainError: it is missing, cut or altered; the message says how to resume without it.
+    """
+    try:
+        state = parse_json(read_bytes(path))
+        found = Progress(**{**state, "snapshots": [Snapshot(**snapshot) for snapshot in state["snapshots"]]})
+        numbers = [value for name, value in vars(found).items() if name not in ("task", "recipe", "snapshots")]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError("holds a number that is none")
+        if odd := [one.name for one in found.snapshots if Path(one.name).name != one.name]:
+            raise ValueError(f"names a snapshot in another folder, {odd[0]!r}")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise PretrainError(f"{path}: {reason}; remove {path.parent} to resume from the one before it") from error
+
+
 def pretrain(
     task: str | Task,
     output_dir: str | Path,
@@ -83,7 +104,7 @@ def pretrain(
         steps: environment steps; default: the task's recipe.
         seed: of networks, episodes and exploration.
         num_workers: Ray actors that sample; 0 samples in the learner's process.
-        resume: go on from the last checkpoint in `output_dir`.
+        resume: continue from the last checkpoint in `output_dir`.
 
     Returns:
         The folder of the ladder.
@@ -108,7 +129,7 @@ class _Run:
         self.checkpoint: Path | None = None
         existing = sorted((folder / "checkpoints").glob("[0-9]*"))
         if existing and not resume:
-            raise PretrainError(f"{folder} already holds a run; pass resume=True to go on, or choose another folder")
+            raise PretrainError(f"{folder} already holds a run; pass resume=True, or choose another folder")
         if resume:
             self._find_checkpoint(existing)
 
@@ -116,13 +137,12 @@ class _Run:
         if not existing:
             raise PretrainError(f"{self.folder} holds no checkpoint to resume; start without resume")
         self.checkpoint = existing[-1]
-        state = json.loads((self.checkpoint / "progress.json").read_text())
+        found = read_progress(self.checkpoint / "progress.json")
         asked = {"task": self.task.name, "total_steps": self.recipe.steps, "seed": self.progress.seed}
         for key, value in asked.items():
-            if state[key] != value:
-                raise PretrainError(f"{self.checkpoint}: the run has {key} {state[key]}, not {value}")
-        state["snapshots"] = [Snapshot(**snapshot) for snapshot in state["snapshots"]]
-        self.progress = Progress(**state)
+            if getattr(found, key) != value:
+                raise PretrainError(f"{self.checkpoint}: the run has {key} {getattr(found, key)}, not {value}")
+        self.progress = found
 
     def train(self, num_workers: int) -> Path:
         """Runs to the end of the steps; returns the ladder's folder."""

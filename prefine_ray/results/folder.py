@@ -1,13 +1,6 @@
 """The results folder: the truth of a sweep, of which tables, plots and MLflow are views.
 
-    DIR/config.yaml              the configuration of the latest run
-    DIR/parts/<kind>/<name>.parquet   rows of one finished pack; kinds are episodes, curves, trials
-    DIR/policies/<cell>.safetensors
-    DIR/logs/<pack>.log          errors of a pack in full
-    DIR/cells.parquet            the cells of the present grid, finished or not
-    DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
-
-A pack's `trials` part is written last and makes it count: rows without it are not seen. It holds the checksums of the
+A pack's `trials` part is written last and commits the pack: rows without it are not seen. It holds the checksums of the
 pack's other parts and policies, so that what is missing or altered is found (`find_damages`) and run again (`repair`).
 """
 
@@ -20,29 +13,28 @@ import os
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
-from prefine_ray.core.files import file_digest, write_text
+from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
+from prefine_ray.results.conditions import ConditionParts
+from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
-
-
 _POLICIES = "policies"  # the note with the digests of a pack's policy files, by cell
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without locks
-_STALE_S = 24 * 3600.0  # age of a temporary file that nobody writes any more
+_STALE_S = 24 * 3600.0  # age of a temporary file that nobody is writing
 
 
 class ResultsFolderError(PrefineError, ValueError):
@@ -77,18 +69,15 @@ class Damage:
     problem: str  # names the file
     pack: str
     cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
+    path: Path | None = None  # of a file that takes no cell's result away; without it, its rows are made again
 
 
-class ResultsDir:
+class ResultsDir(ResultsPaths):
     """Append-only parts; every file is whole or absent."""
 
     def __init__(self, root: str | Path):
-        self.root = Path(root).absolute()  # trials run in folders of their own
-
-    @property
-    def config_path(self) -> Path:
-        """The configuration of the latest run."""
-        return self.root / "config.yaml"
+        super().__init__(root)
+        self._conditions = ConditionParts(self.conditions_folder)
 
     def saved_config(self) -> dict[str, Any]:
         """The configuration of the latest run as plain values, also where this version would refuse it.
@@ -111,14 +100,6 @@ class ResultsDir:
         """Whether the folder is of a hyperparameter search."""
         return self.config_path.exists() and "search" in self.saved_config()
 
-    def policy_path(self, cell: str) -> Path:
-        """Where a cell's fine-tuned policy lies."""
-        return self.root / "policies" / f"{cell}.safetensors"
-
-    def log_path(self, pack: str) -> Path:
-        """Where the errors of a pack are kept in full."""
-        return self.root / "logs" / f"{pack}.log"
-
     def write_config(self, text: str) -> None:
         """Keeps the configuration beside its results."""
         with self._storage():
@@ -127,7 +108,7 @@ class ResultsDir:
     def write_grid(self, cells: Sequence[dict[str, Any]]) -> None:
         """Keeps the names and axes of all cells of the present grid, finished or not."""
         with self._storage():
-            write_table(self.root / "cells.parquet", pd.DataFrame(cells))
+            write_table(self.grid_path, pd.DataFrame(cells))
 
     def read_grid(self) -> pd.DataFrame:
         """The cells of the present grid; empty where no sweep has begun.
@@ -135,8 +116,7 @@ class ResultsDir:
         Raises:
             DamagedFileError: the file was cut or altered; the next run of the sweep writes it again.
         """
-        path = self.root / "cells.parquet"
-        return read_table(path) if path.exists() else pd.DataFrame()
+        return read_table(self.grid_path) if self.grid_path.exists() else pd.DataFrame()
 
     def append_log(self, pack: str, text: str) -> None:
         """Adds an error of a pack to its log."""
@@ -166,26 +146,20 @@ class ResultsDir:
         Raises:
             FolderInUseError: another sweep works in the folder.
         """
-        lock, signature = FileLock(self.root / ".lock", blocking=False, fallback_to_soft=False), self.root / ".lock"
-        with self._storage():
-            self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise FolderInUseError(
-                    f"{self.root}: another sweep works in this folder ({signature.read_text().strip()}); wait for it, "
-                    "end it, or give another --results"
-                ) from error
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
-        try:
+        lock = self.lock_path
+        with ExitStack() as stack:
             with self._storage():
-                signature.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+                self.root.mkdir(parents=True, exist_ok=True)
+                try:
+                    stack.enter_context(locked(lock, wait=False))
+                except Timeout as error:
+                    raise FolderInUseError(
+                        f"{self.root}: another sweep works in this folder ({lock.read_text().strip()}); wait for it, "
+                        "end it, or give another --results"
+                    ) from error
+                lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             self._remove_stale()
             yield
-        finally:
-            lock.release()
 
     def write_part(self, name: str, rows: Mapping[str, pd.DataFrame], policies: Collection[str] = ()) -> None:
         """Adds the rows of a finished pack; `rows` has a frame per kind, `trials` among them.
@@ -204,6 +178,19 @@ class ResultsDir:
                     write_table(self.part_path(kind, name), rows[kind], notes)
                 else:
                     notes[kind] = write_table(self.part_path(kind, name), rows[kind])
+
+    def write_conditions(self, pack: str, condition: str, rows: pd.DataFrame) -> None:
+        """Adds the episodes of some of a finished pack's cells under one condition (its name)."""
+        with self._storage():
+            self._conditions.write(pack, condition, rows, self._policy_digests(pack))
+
+    def read_conditions(self, pack: str) -> pd.DataFrame:
+        """The episodes of a pack's present policies under other conditions than the plain one; empty without any."""
+        return self._conditions.read(pack, self._policy_digests(pack))
+
+    def owners(self) -> dict[str, str]:
+        """The pack of each cell that has ended."""
+        return {cell: name for name, cells in self._owned_cells() for cell in cells}
 
     def read_part(self, kind: str, name: str) -> pd.DataFrame:
         """The rows of one pack; empty where it has none.
@@ -242,7 +229,9 @@ class ResultsDir:
         """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
         damages = self.find_damages()
         for damage in damages:
-            if damage.cells:
+            if damage.path:
+                damage.path.unlink()
+            elif damage.cells:
                 self._forget(damage.pack, damage.cells)
             else:
                 self.part_path("trials", damage.pack).unlink()
@@ -251,6 +240,7 @@ class ResultsDir:
     def read(self, kind: str, cells: Collection[str] | None = None) -> pd.DataFrame:
         """All rows of a kind in a fixed order, of these cells only if given; each cell once.
 
+        Episodes are those under other conditions, too.
         Damaged files are left out, with a warning each.
         """
         frames = []
@@ -263,6 +253,8 @@ class ResultsDir:
                 continue
             if not rows.empty:
                 frames.append(rows[rows["cell"].isin(wanted)])
+            if not rows.empty and kind == "episodes" and not (more := self.read_conditions(name)).empty:
+                frames.append(more[more["cell"].isin(wanted)])
         frames = [frame for frame in frames if not frame.empty]
         if not frames:
             return pd.DataFrame()
@@ -277,19 +269,11 @@ class ResultsDir:
             rows = self.read(kind, cells)
             if not rows.empty:
                 with self._storage():
-                    write_table(self.root / f"{kind}.parquet", rows)
+                    write_table(self.merged_path(kind), rows)
 
     def packs(self) -> list[str]:
         """Names of the packs that are finished, in a fixed order."""
         return [path.stem for path in self.part_paths("trials")]
-
-    def part_path(self, kind: str, name: str) -> Path:
-        """Where the rows of a pack lie."""
-        return self.root / "parts" / kind / f"{name}.parquet"
-
-    def part_paths(self, kind: str) -> list[Path]:
-        """The parts of a kind that are there, in a fixed order."""
-        return sorted((self.root / "parts" / kind).glob("[!.]*.parquet"))
 
     def _owned_cells(self) -> Iterator[tuple[str, set[str]]]:
         """The packs with the cells whose rows are taken from each; a cell that two packs hold is the first one's."""
@@ -326,12 +310,18 @@ class ResultsDir:
                 continue
             if kind == "episodes" and (lacking := finished - set(rows["cell"])):
                 yield Damage(f"{self.part_path(kind, name)}: lacks the rows of {len(lacking)} cells", name, lacking)
-        for cell, digest in json.loads(notes.get(_POLICIES, "{}")).items():
+        for path, problem in self._conditions.damaged(name):
+            yield Damage(problem, name, frozenset(), path)
+        for cell, digest in self._policy_digests(name).items():
             path = self.policy_path(cell)
             if cell in finished and not path.is_file():
                 yield Damage(f"{path}: the policy of a finished cell is missing", name, frozenset([cell]))
             elif cell in finished and file_digest(path) != digest:
                 yield Damage(f"{path}: is not the policy that was written; it was altered", name, frozenset([cell]))
+
+    def _policy_digests(self, name: str) -> dict[str, str]:
+        """The digests of a pack's policy files by cell."""
+        return json.loads(self._notes(name).get(_POLICIES, "{}"))
 
     def _notes(self, name: str) -> dict[str, str]:
         path = self.part_path("trials", name)
@@ -361,7 +351,7 @@ class ResultsDir:
 
     def _remove_stale(self) -> None:
         """Removes temporary files that a killed process left behind."""
-        for folder in ("parts", "policies"):
-            for path in (self.root / folder).rglob(".*"):
+        for folder in (self.parts_folder, self.policies_folder):
+            for path in folder.rglob(".*"):
                 if path.is_file() and time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink(missing_ok=True)

@@ -15,12 +15,15 @@ from types import TracebackType
 from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes, write_text
+from prefine_ray.core.hashing import digest
 from prefine_ray.results.folder import StorageError, full_message, is_full
+from prefine_ray.results.paths import ResultsPaths
 
 BEAT_S = 5.0
 PHASES = ("preparing", "running", "finished", "stopped")
 UNREADABLE = "unreadable"
 _MAX_BYTES = 2**24
+_DIGEST = "digest"  # the key of the hash of all others
 LOST_S = 60.0  # without a beat for so long, the driver is gone (or cut off)
 
 
@@ -38,7 +41,7 @@ class RunningPack:
 
 @dataclass
 class SweepState:
-    """What the driver of a sweep says of itself."""
+    """The state that the driver of a sweep reports."""
 
     host: str
     pid: int
@@ -56,11 +59,14 @@ class SweepState:
 
 def read_state(root: Path) -> SweepState | None:
     """The latest state in a results folder, if there is one; one that cannot be read has the phase UNREADABLE."""
-    path = _path(root)
+    path = ResultsPaths(root).state_path
     if not path.exists():
         return None
     try:
         content = parse_json(read_bytes(path, _MAX_BYTES))
+        said = content.pop(_DIGEST, None)  # absent in files of earlier versions
+        if said is not None and said != digest(content):
+            raise ValueError("is not what was written (checksum); it was altered")
         state = SweepState(**{**content, "running": [RunningPack(**pack) for pack in content["running"]]})
         _check(state)
         return state
@@ -151,11 +157,9 @@ class Heartbeat:
     def _write(self) -> None:
         self._state.updated = time.time()
         try:
-            write_text(_path(self._root), json.dumps(asdict(self._state), indent=1))
+            content = asdict(self._state)
+            text = json.dumps({**content, _DIGEST: digest(content)}, indent=1)
+            write_text(ResultsPaths(self._root).state_path, text)
         except OSError as error:
             if is_full(error) and not self._ended.is_set():
                 self.stop_sweep(full_message(self._root))
-
-
-def _path(root: Path) -> Path:
-    return root / "state.json"

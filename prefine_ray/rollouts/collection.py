@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, field_validator
 
 from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes
 from prefine_ray.core.hashing import digest
+from prefine_ray.core.paths import absolute_template, path_of
 from prefine_ray.core.seeding import derive, episode_seeds
 from prefine_ray.core.settings import Positive, Section
 from prefine_ray.data.trajectories import Trajectories, concatenate
@@ -27,17 +31,30 @@ TEMPERATURES = (1.0, 0.5, 0.0)  # of the action noise, in turn from unit to unit
 SPARE = 1.25  # episodes rolled out per episode kept, since some fall outside the envelope
 REWARD_MARGIN = 1.05  # normalised reward up to which episodes are kept
 REWARD_BIN = 0.05  # of the normalised reward, for an even spread
+SOURCES = ("zoo", "dsrl")  # values of `data.source` that are no paths
 COST_SHARES = (0.4, 0.1, 0.15, 0.35)  # of episodes up to each threshold, and over the last
+
+
+Draws = Literal["own", "overlapping", "shared"]
 
 
 class DataConfig(Section):
     """Where the trajectories come from."""
 
     # zoo: rolled out from the shipped behaviours; dsrl: the published files; a ladder folder of `prefine pretrain`;
-    # or a DSRL-schema file. In paths {task} stands for the task's name.
+    # or a DSRL-schema file. In paths {task} stands for the task's name; they are relative to the working directory.
     source: str = "zoo"
-    episodes: Positive = 300  # where they are rolled out: episodes per task
-    seed: int = 0  # of the rollouts
+    episodes: Positive = 300  # per set that is rolled out; of a given file, per replicate with a part of its own
+    seed: int = Field(default=0, ge=0)  # of the rollouts and the draws
+    # What each replicate (seed) has of them. own: a set of its own, rolled out for it, or an equal part of a given
+    # file; overlapping: a random two thirds of one set, tuning seeds of another one; shared: one set for all, so
+    # that intervals do not cover the draw of the data.
+    draws: Draws = "own"
+
+    @field_validator("source")
+    @classmethod
+    def _source(cls, value: str) -> str:
+        return value if value in SOURCES else absolute_template(value)
 
 
 class NoBehavioursError(PrefineError, ValueError):
@@ -64,7 +81,7 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
     Raises:
         NoBehavioursError: there is no manifest, or none of its policies is inside.
     """
-    manifest = (ZOO / task.name if source == "zoo" else Path(source.format(task=task.name))) / "manifest.json"
+    manifest = (ZOO / task.name if source == "zoo" else path_of(source, task.name)) / "manifest.json"
     if not manifest.is_file():
         raise NoBehavioursError(
             f"{manifest}: no behaviour policies for {task.name}; make them with `prefine pretrain --task {task.name}`, "
@@ -118,6 +135,16 @@ def plan_units(task: Task, config: DataConfig, chosen: list[Behaviour]) -> list[
                 )
             )
     return units
+
+
+def make_data_set(
+    task: Task,
+    config: DataConfig,
+    chosen: list[Behaviour],
+    roll_out: Callable[[Sequence[RolloutUnit]], list[Trajectories]],
+) -> Trajectories:
+    """The data set of a recipe; `roll_out` gives the episodes of each unit, in their order."""
+    return assemble(task, config, roll_out(plan_units(task, config, chosen)), len(chosen))
 
 
 def assemble(task: Task, config: DataConfig, parts: list[Trajectories], num_behaviours: int) -> Trajectories:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from prefine_ray.simulators.batch import BatchStep, SimulatorBatch, make_batch
+from prefine_ray.simulators.batch import BatchStep, SimulatorBatch, carries_over, make_batch
 from prefine_ray.simulators.env import TaskEnv
 from prefine_ray.simulators.vector import VectorStep, VectorStepper
 from prefine_ray.tasks.spec import Task
 
-__all__ = ["BatchStep", "SimulatorBatch", "TaskEnv", "VectorStep", "VectorStepper", "make_batch", "make_env"]
+__all__ = [
+    "BatchStep",
+    "SimulatorBatch",
+    "TaskEnv",
+    "VectorStep",
+    "VectorStepper",
+    "carries_over",
+    "make_batch",
+    "make_env",
+]
 
 
 def make_env(task: str | Task, render_mode: str | None = None) -> TaskEnv:

@@ -64,6 +64,11 @@ def clipped_actions(
     return values
 
 
+def carries_over(task: str | Task) -> bool:
+    """Whether upstream's environment carries anything over from one episode to the next: those of Bullet do."""
+    return get_task(task).suite == "bullet"
+
+
 def make_batch(task: str | Task, num_envs: int, carry_over: bool = False) -> SimulatorBatch:
     """`num_envs` copies of a task; the physics engine is imported here, only the one that the task needs.
 

@@ -110,12 +110,12 @@ class GoalBatch:
 
     def _costs(self, hazard_distances: NDArray[np.float64], state: _State) -> NDArray[np.float64]:
         """1 in a hazard and, where vases cost, while a vase moves or is touched."""
-        costly = (hazard_distances < HAZARD_RADIUS).any(axis=1)
+        costly: NDArray[np.bool_] = np.any(hazard_distances < HAZARD_RADIUS, axis=1)
         if self._world.vases_cost:
             velocities = np.concatenate(self._velocities).reshape(self.num_envs, -1)[:, _CAR_DOFS:]
             velocities = velocities.reshape(self.num_envs, -1, _VASE_DOFS)[:, :, :3]
-            costly |= (np.sqrt(np.square(velocities).sum(axis=2)) >= _VASE_SPEED).any(axis=1)
-            near = (np.abs(state.vases - state.agent[:, None, :2]) < _REACH).all(axis=2).any(axis=1)
+            costly |= np.any(np.sqrt(np.square(velocities).sum(axis=2)) >= _VASE_SPEED, axis=1)
+            near = np.any(np.all(np.abs(state.vases - state.agent[:, None, :2]) < _REACH, axis=2), axis=1)
             for index in np.flatnonzero(near & ~costly):
                 costly[index] = self._copies[index].touches_vase()
         return costly.astype(np.float64)

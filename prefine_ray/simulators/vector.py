@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,7 @@ class VectorStepper:
             they are those of an upstream environment that is reset again and again.
 
     Attributes:
+        carry_over: as it was given.
         active: [N], which copies run an episode.
         episode_seeds: [N], the seed of the running episode of each copy, -1 where none runs.
         total_steps: steps of active copies so far.
@@ -46,11 +47,12 @@ class VectorStepper:
     def __init__(self, task: str | Task, num_envs: int, carry_over: bool = False) -> None:
         self.task = get_task(task)
         self.num_envs = num_envs
+        self.carry_over = carry_over
         self.total_steps = 0
         self.active = np.zeros(num_envs, dtype=np.bool_)
         self.episode_seeds = np.full(num_envs, NO_SEED, dtype=np.int64)
         self._batch: SimulatorBatch = make_batch(self.task, num_envs, carry_over)
-        self._seeds: Iterator[int] = iter(())
+        self._seeds: list[Iterator[int]] = []  # of each copy; one for all of them after `reset`
         self._lengths = np.zeros(num_envs, dtype=np.int64)  # steps of the running episodes
 
     def reset(self, seeds: Iterable[int]) -> NDArray[np.float32]:
@@ -62,7 +64,22 @@ class VectorStepper:
         Returns:
             The first observations [N, obs_dim], zero for inactive copies.
         """
-        self._seeds = iter(seeds)
+        shared = iter(seeds)
+        return self._begin([shared] * self.num_envs)
+
+    def reset_each(self, seeds: Sequence[Iterable[int]]) -> NDArray[np.float32]:
+        """Start copy i with the first of `seeds[i]`, whose next ones it takes when an episode ends.
+
+        Args:
+            seeds: episode seeds for each of the N copies.
+
+        Returns:
+            As `reset`.
+        """
+        return self._begin([iter(own) for own in seeds])
+
+    def _begin(self, seeds: list[Iterator[int]]) -> NDArray[np.float32]:
+        self._seeds = seeds
         observations = np.zeros((self.num_envs, self.task.obs_dim), dtype=np.float32)
         for index in range(self.num_envs):
             self._start_next(index, observations)
@@ -96,7 +113,7 @@ class VectorStepper:
 
     def _start_next(self, index: int, observations: NDArray[np.float32]) -> None:
         """Start the next seed in a copy and write its first observation, or leave the copy inactive."""
-        seed = next(self._seeds, None)
+        seed = next(self._seeds[index], None)
         self._lengths[index] = 0
         self.active[index] = seed is not None
         self.episode_seeds[index] = NO_SEED if seed is None else seed

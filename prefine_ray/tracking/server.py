@@ -27,7 +27,7 @@ def server_problem(uri: str) -> str | None:
         elif parts.hostname:
             socket.create_connection((parts.hostname, parts.port or 5432), _TIMEOUT_S).close()
     except urllib.error.HTTPError:
-        return None  # it answers; a proxy before it may want a login
+        return None  # it answers; a proxy in front may want a login
     except OSError as error:
         return f"does not reach MLflow at {mask(uri)} ({mask(str(getattr(error, 'reason', error)), uri)}); {remedy}"
     except ValueError as error:  # no address at all

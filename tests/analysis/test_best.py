@@ -40,11 +40,12 @@ def test_the_rule_of_best(rows: list[tuple[float, float, float, float]], weight:
     [
         ("reused", [1.4, 0.5], 5),  # the better one is unsafe in a reused simulator
         ("noise1", [1.4, 0.5], 5),
-        ("noise3", [1.4, 0.5], 1),  # shown, not asked for
+        ("noise3", [1.4, 0.5], 5),
+        ("delay1", [1.4, 0.5], 5),
         ("reused", [1.4, np.nan], 1),  # not evaluated for all: not asked for
     ],
 )
-def test_the_best_is_safe_under_the_demanded_conditions(condition: str, costs: list[float], weight: float):
+def test_the_best_is_safe_under_every_condition(condition: str, costs: list[float], weight: float):
     found = candidates((1, 0.9, 0.4, 0.5), (5, 0.7, 0.4, 0.5))
     found[f"normalized_cost_{condition}"] = costs
     found[f"normalized_cost_{condition}_high"] = costs

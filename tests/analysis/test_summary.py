@@ -122,7 +122,7 @@ def test_warnings_tell_of_rows_of_different_versions(tmp_path: Path, two_tasks: 
     trials = trials.assign(commit="abc", physics=[engines[row % 3] for row in range(len(trials))])
     trials.to_parquet(folder / "trials.parquet")
     told = " ".join(summarize(load_results(folder)).warnings)
-    assert "different versions stand side by side: pybullet 3.2.6; pybullet 3.2.7." in told
+    assert "rows come from different versions: pybullet 3.2.6; pybullet 3.2.7." in told
 
 
 def test_warnings_tell_of_missing_tasks_few_seeds_pooled_and_failed_cells(tmp_path: Path, two_tasks: pd.DataFrame):

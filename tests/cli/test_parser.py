@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import prefine_ray
 from prefine_ray.cli.parser import build_parser, main
 
 HEAVY = ("numpy", "pandas", "torch", "ray", "mlflow", "mujoco", "pydantic")
@@ -46,7 +46,7 @@ def test_version_names_package_and_commit(capsys):
     with pytest.raises(SystemExit) as end:
         main(["--version"])
     assert end.value.code == 0
-    assert capsys.readouterr().out.startswith(f"prefine {version('prefine-ray')} (commit ")
+    assert capsys.readouterr().out.startswith(f"prefine {prefine_ray.__version__} (commit ")
 
 
 @pytest.mark.parametrize(

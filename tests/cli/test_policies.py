@@ -73,6 +73,22 @@ def test_scores_are_one_json_object_or_a_table(tuned, capsys):
     assert len(table.splitlines()) == 2 + len(get_task("BallRun").thresholds) + 1
 
 
+def test_scores_under_conditions_stand_beside_the_plain_ones(tuned, capsys):
+    command = ["evaluate", "--task", "BallRun", "--policy", str(tuned / "seed0.safetensors"), "--episodes", "3"]
+    assert main([*command, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main([*command, "--json", "--condition", "noise3,delay1", "noise3"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    conditions = found.pop("conditions")
+    assert found == plain
+    assert list(conditions) == ["noise3", "delay1"]
+    assert all(set(scores) == set(plain) and scores["returns"] != plain["returns"] for scores in conditions.values())
+    assert main([*command, "--condition", "reused"]) == 0
+    assert "\nreused: simulator reused over episodes\n" in capsys.readouterr().out
+    assert main([*command, "--condition", "noise2"]) == 2
+    assert "unknown condition 'noise2'" in capsys.readouterr().err
+
+
 def test_an_episode_is_drawn(tuned, tmp_path):
     picture = tmp_path / "ball.gif"
     command = ["render", "--task", "BallRun", "--policy", str(tuned / "seed0.safetensors"), "--steps", "5"]

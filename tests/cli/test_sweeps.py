@@ -22,5 +22,6 @@ def test_the_command_that_goes_on_asks_for_the_same_run(words):
     assert program == "prefine"
     resumed = build_parser().parse_args(again)
     assert (resumed.resume, resumed.results) == (True, Path("results/a b"))
-    for name in ("config", "data_dir", "address", "actors", "set", "tasks", "task", "trials"):
+    assert resumed.data_dir == options.data_dir.absolute()
+    for name in ("config", "address", "actors", "set", "tasks", "task", "trials"):
         assert getattr(resumed, name, None) == getattr(options, name, None)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,7 +15,7 @@ import pytest
 from prefine_ray.cli.parser import main
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.tracker import Tracker
-from tests.mlflow_store import Store, free_port, wait_until_up, write_pack
+from tests.mlflow_store import Server, Store, free_port, write_pack
 
 SCRIPTS = Path(__file__).parents[2] / "cluster" / "mlflow"
 HAS_POSTGRES = shutil.which("initdb") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -38,29 +36,20 @@ class Postgres:
         subprocess.run([str(SCRIPTS / "postgres.sh"), "down", str(self._folder)], check=True)
 
 
-class TeamServer:
-    """A process of server.sh, which can be killed and started again."""
+class TeamServer(Server):
+    """A process of server.sh."""
 
     def __init__(self, folder: Path, uri_file: Path):
-        self._folder, self._uri_file, self._port = folder, uri_file, free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen | None = None
+        super().__init__(folder)
+        self._uri_file = uri_file
 
-    def start(self) -> None:
+    def _command(self) -> list[str]:
         places = [str(self._uri_file), str(self._folder / "artifacts"), "127.0.0.1", str(self._port)]
-        workers = "2" if HAS_POSTGRES else "1"  # sqlite locks out a second writer
-        environment = {**os.environ, "PYTHON": sys.executable, "MLFLOW_WORKERS": workers}
-        with open(self._folder / "server.log", "a") as log:
-            self._process = subprocess.Popen(
-                [str(SCRIPTS / "server.sh"), *places], stdout=log, stderr=log, env=environment, start_new_session=True
-            )
-        wait_until_up(self.url, self._process)
+        return [str(SCRIPTS / "server.sh"), *places]
 
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+    def start(self, **environment: str) -> None:
+        workers = "2" if HAS_POSTGRES else "1"  # sqlite locks out a second writer
+        super().start(PYTHON=sys.executable, MLFLOW_WORKERS=workers, **environment)
 
 
 @pytest.fixture

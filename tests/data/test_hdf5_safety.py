@@ -103,7 +103,7 @@ def test_actions_outside_are_clipped_with_a_count(path, caplog):
 
     put(path, "actions", edit)
     assert read_dsrl(path, "BallRun").actions.max() <= 1.0
-    assert "are clipped (2 steps" in caplog.text
+    assert "the actions of 2 steps are outside of [-1, 1] and are clipped" in caplog.text
 
 
 def test_an_altered_array_is_found_by_the_checksum(path):

@@ -4,7 +4,6 @@ from dataclasses import replace
 import pytest
 
 from prefine_ray.experiment.cells import (
-    TaskInputs,
     base_cells,
     grid_points,
     identity_columns,
@@ -12,9 +11,10 @@ from prefine_ray.experiment.cells import (
     make_packs,
 )
 from prefine_ray.experiment.config import SweepConfig, make_config
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.methods.registry import get_method
 
-INPUTS = {task: TaskInputs("data", "d1", "base", "b1") for task in ("BallRun", "CarRun")}
+INPUTS = {task: shared_inputs("data", "d1", "base", "b1") for task in ("BallRun", "CarRun")}
 
 
 def config(**changes) -> SweepConfig:
@@ -22,7 +22,8 @@ def config(**changes) -> SweepConfig:
 
 
 def names(of: SweepConfig | None = None, **inputs) -> set[str]:
-    return {cell.name for cell in make_cells(of or config(), {t: replace(i, **inputs) for t, i in INPUTS.items()})}
+    changed = {task: replace(known, common=replace(known.common, **inputs)) for task, known in INPUTS.items()}
+    return {cell.name for cell in make_cells(of or config(), changed)}
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,18 @@ def test_names_change_with_the_content_of_the_inputs_not_with_their_place():
         {"finetune": {"advanced": {"log_every": 3, "checkpoint_every": 50}}},
         {"name": "other"},
         {"resources": {"rollout_actors": 1}},
+        {"evaluation": {"conditions": ["reused", "noise1"]}},
         {"thresholds": [20]},  # the middle one of BallRun, by its number
     ],
 )
 def test_names_stay_where_results_do(changes):
     assert names() == names(config(**changes))
+
+
+def test_cells_know_the_conditions_that_they_may_be_evaluated_under():
+    asked = config(evaluation={"conditions": ["noise1", "reused", "noise1"]})
+    for cell in [*make_cells(asked, INPUTS), *base_cells(asked, INPUTS)]:
+        assert cell.conditions == ("noise1", "reused")
 
 
 def test_task_settings_make_the_cells_of_their_task_alone_others():
@@ -191,7 +199,8 @@ def test_what_one_population_cannot_share_splits_packs():
 
 def test_labels_that_people_gave_have_no_number_and_no_noise():
     sizes = {"num_preferred": [5, 20], "label_noise": [0, 0.2], "labels": __file__}
-    cells = make_cells(config(preferred=["best", "labels"], preferences=sizes, seeds=1), INPUTS)
+    shared = {"draws": "shared"}
+    cells = make_cells(config(preferred=["best", "labels"], preferences=sizes, seeds=1, data=shared), INPUTS)
     given = [cell.identity for cell in cells if cell.axes["preferred"] == "labels"]
     assert [(row["num_preferred"], row["label_noise"], row["weight"]) for row in given] == [
         (0, 0.0, 0.0),

@@ -29,6 +29,7 @@ SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search"
         ("name: a\nseeds: 0", ["seeds", "at least 1 item"]),
         ("name: a\nseeds: [1000, 1]\ntuning_seeds: 2", ["tuning_seeds: [1000] are among the reported seeds"]),
         ("name: a\npreferred: [labels]", ["preferences.labels"]),
+        ("name: a\npreferred: [labels]\npreferences: {labels: a.csv}", ["data.draws", "shared"]),
         ("name: a\ntasks: [BalRun]", ["tasks", "unknown task 'BalRun'", "Did you mean 'BallRun'"]),
         ("name: a/b", ["name", "pattern"]),
         ("tasks: [BallRun]", ["name", "required"]),
@@ -43,6 +44,7 @@ SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search"
         ("name: a\npreferences: {num_preferred: []}", ["preferences.num_preferred", "at least 1 item"]),
         ("name: a\npreferences: {num_preferred: [5, 0]}", ["preferences.num_preferred.1", "greater than 0"]),
         ("name: a\npreferences: {label_noise: 2}", ["preferences.label_noise.0", "less than or equal to 1"]),
+        ("name: a\nevaluation: {conditions: [reusd]}", ["evaluation.conditions", "Did you mean 'reused'?", "noise1"]),
         ("name: a\ntask_settings: {BalRun: {}}", ["task_settings", "unknown task 'BalRun'"]),
         ("name: a\ntask_settings: {BallRun: {fine: {}}}", ["task_settings.BallRun.fine", "'finetune'"]),
         (

@@ -15,7 +15,7 @@ from prefine_ray.core.files import file_digest
 from prefine_ray.data.hdf5 import read_summary, write_dsrl
 from prefine_ray.data.labels import LabelFileError
 from prefine_ray.data.preferences import NotEnoughTrajectoriesError
-from prefine_ray.experiment.cells import TaskInputs, make_cells, make_packs
+from prefine_ray.experiment.cells import make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, make_config
 from prefine_ray.experiment.job import (
     CurveRecorder,
@@ -28,6 +28,7 @@ from prefine_ray.experiment.job import (
     trajectory_sets,
     trial_rows,
 )
+from prefine_ray.experiment.replicates import TaskInputs, shared_inputs
 from prefine_ray.methods.base import clone_base
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.methods.selection import mean_log_probs
@@ -48,13 +49,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, TaskInputs]:
     write_dsrl(folder / "data.hdf5", ball_run_episodes())
     save_policy(small_policy(), folder / "base.safetensors", PolicyHeader("BallRun"))
     data, base = folder / "data.hdf5", folder / "base.safetensors"
-    return {"BallRun": TaskInputs(str(data), file_digest(data), str(base), file_digest(base))}
+    return {"BallRun": shared_inputs(str(data), file_digest(data), str(base), file_digest(base))}
 
 
 @pytest.fixture(scope="module")
 def threshold(inputs: dict[str, TaskInputs]) -> float:
     """A threshold with three safe episodes or more, and two unsafe ones or more."""
-    costs = np.sort(read_summary(inputs["BallRun"].data_path).costs)
+    costs = np.sort(read_summary(inputs["BallRun"].common.data_path).costs)
     split = next(k for k in range(3, 7) if costs[k - 1] < costs[k])
     return float(costs[split - 1])
 
@@ -105,7 +106,7 @@ def test_every_method_trains_its_packs(inputs, threshold):
 
 
 def test_methods_train_on_the_trajectories_they_should(inputs, threshold):
-    summary = read_summary(inputs["BallRun"].data_path)
+    summary = read_summary(inputs["BallRun"].common.data_path)
     sweep = config(threshold)
     sets = {cell.method: trajectory_sets(cell, summary) for cell in make_cells(sweep, inputs)}
     assert sets["bc_all"].preferred.tolist() == list(range(8))
@@ -130,7 +131,7 @@ def test_numbers_of_preferred_and_label_noise_share_a_pack(inputs, threshold):
 def test_clones_of_all_and_of_the_best_unsafe(inputs):
     short = CloneConfig(steps=2, hidden=(8,))
     for choice, episodes in (("bc_all", 8), ("clone", 2)):
-        policy, header = clone_base(get_task("BallRun"), inputs["BallRun"].data_path, 0, short, choice)
+        policy, header = clone_base(get_task("BallRun"), inputs["BallRun"].common.data_path, 0, short, choice)
         assert header.made_by["episodes"] == episodes
         assert all(torch.isfinite(value).all() for value in policy.state_dict().values())
 
@@ -156,7 +157,7 @@ def test_too_few_trajectories_are_found_at_once(inputs, threshold):
 def test_too_long_segments_and_nothing_to_imitate_are_found_at_once(inputs, threshold, tmp_path: Path):
     episodes = ball_run_episodes()
     write_dsrl(tmp_path / "costly.hdf5", episodes.select(np.flatnonzero(episodes.episode_costs > 0)))
-    costly = {"BallRun": replace(inputs["BallRun"], data_path=str(tmp_path / "costly.hdf5"))}
+    costly = {"BallRun": TaskInputs(common=replace(inputs["BallRun"].common, data_path=str(tmp_path / "costly.hdf5")))}
     with pytest.raises(NotEnoughTrajectoriesError, match="no trajectory of 101 steps, as cpl needs"):
         check_inputs(make_cells(config(threshold, cpl={**SEGMENTS, "segment": 101}), inputs), inputs)
     with pytest.raises(NotEnoughTrajectoriesError, match="threshold 0: no trajectory under the threshold to imitate"):
@@ -166,7 +167,8 @@ def test_too_long_segments_and_nothing_to_imitate_are_found_at_once(inputs, thre
 
 def test_a_bad_file_of_labels_is_found_at_once(inputs, threshold, tmp_path: Path):
     (tmp_path / "labels.csv").write_text("trajectory,label\n99,preferred\n")
-    labelled = config(threshold, preferred=["labels"], preferences={"labels": str(tmp_path / "labels.csv")})
+    labels = {"labels": str(tmp_path / "labels.csv")}
+    labelled = config(threshold, preferred=["labels"], preferences=labels, data={"draws": "shared"})
     with pytest.raises(LabelFileError, match="trajectory 99"):
         check_inputs(make_cells(labelled, inputs), inputs)
 
@@ -195,7 +197,7 @@ def test_selection_takes_the_preferred_trajectories_that_the_base_finds_likelies
 
     trajectories, everything = selected("none")
     taken = selected({"rule": "likely", "share": 0.4})[1]
-    likelihood = mean_log_probs(load_policy(inputs["BallRun"].base_path), trajectories)[0]
+    likelihood = mean_log_probs(load_policy(inputs["BallRun"].common.base_path), trajectories)[0]
     for whole, part in zip(everything, taken, strict=True):
         assert len(part.preferred) == int(np.ceil(0.4 * len(whole.preferred)))
         left_out = np.setdiff1d(whole.preferred, part.preferred)

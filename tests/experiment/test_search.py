@@ -1,4 +1,4 @@
-"""The search's decisions, without Ray; the search as a user starts it is in test_search_run.py."""
+"""The search's decisions, without Ray; the search as a user starts it is in tests/orchestration/test_run_search.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from prefine_ray.analysis.search.outcomes import Outcome, cutoffs, step_scores, stops
 from prefine_ray.analysis.search.report import best_line, best_snippet, markdown, report_search
 from prefine_ray.analysis.search.table import pareto_front, read_search
-from prefine_ray.experiment.cells import Pack, TaskInputs
+from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.config import (
     ConfigError,
     config_type,
@@ -21,14 +21,15 @@ from prefine_ray.experiment.config import (
     parse_config,
     parse_config_as,
 )
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig
-from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial, rungs
+from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial, rungs, searched_columns
 from prefine_ray.orchestration.search.rounds import RoundSearch
 from prefine_ray.orchestration.search.rows import grid_rows
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 
-INPUTS = {"BallRun": TaskInputs("data.hdf5", "d", "base.safetensors", "b")}
+INPUTS = {"BallRun": shared_inputs("data.hdf5", "d", "base.safetensors", "b")}
 SPACE = {
     "weight": {"low": 0.5, "high": 50, "log": True},
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
@@ -70,9 +71,8 @@ def write_pack(results: ResultsDir, number: int, trial: SearchTrial, pack: Pack,
         for step, (reward, cost) in score.items()
         for cell in pack.cells
     ]
-    asked = {f"search.{key}": value for key, value in trial.values.items()}
     common = {"number": number, "steps": max(score), "wall_s": 1.0, "status": "finished", "error": "", "reference": 1.0}
-    trials = [{**cell.identity, **common, **asked} for cell in pack.cells]
+    trials = [{**cell.identity, **common, **searched_columns(trial.values)} for cell in pack.cells]
     results.write_part(pack.name, {"episodes": pd.DataFrame(episodes), "trials": pd.DataFrame(trials)})
 
 
@@ -123,7 +123,7 @@ def test_results_change_the_suggestions_and_the_seed_does(tmp_path):
     assert all(a != b for a, (_, b, _) in zip(first, drive(tmp_path / "2", other, at_once=1), strict=True))
 
 
-def test_a_search_goes_on_where_it_was_cut(tmp_path):
+def test_a_cut_search_resumes(tmp_path):
     whole = drive(tmp_path / "whole", config(), at_once=2)
     drive(tmp_path / "cut", config(), at_once=2, stop_after=7)
     rest = drive(tmp_path / "cut", config(), at_once=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,17 +13,21 @@ import yaml
 from prefine_ray.analysis.search.report import best_line, best_snippet, markdown, report_search
 from prefine_ray.analysis.search.table import SearchTables, read_search
 from prefine_ray.data.episodes import EpisodeSummary
-from prefine_ray.experiment.cells import TaskInputs
+from prefine_ray.data.hdf5 import write_dsrl
 from prefine_ray.experiment.config import ConfigError, config_type, dump_config, parse_config, parse_config_as
+from prefine_ray.experiment.job import TrainingJob
+from prefine_ray.experiment.replicates import ReplicateInputs, TaskInputs, draws_from_file, recipes, shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_trials import LEAST_REFERENCE, make_trial, reference_reward
 from prefine_ray.orchestration.search.rounds import RoundSearch
+from prefine_ray.orchestration.search.rows import grid_rows, reference_rows
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 from tests.experiment.test_search import Score, write_pack
+from tests.makers import ball_run_episodes
 
 TASKS = ("BallRun", "HopperVelocity", "AntVelocity")
-INPUTS = {task: TaskInputs(f"{task}.hdf5", "d", "base.safetensors", "b") for task in TASKS}
+INPUTS = {task: shared_inputs(f"{task}.hdf5", "d", "base.safetensors", "b") for task in TASKS}
 START = {"weight": 5.0, "selection.rule": "none", "selection.share": 0.5, "learning_rate": 1e-3}
 SPACE = {
     "weight": {"low": 0.5, "high": 50, "log": True},
@@ -125,8 +130,6 @@ def search_of(root: Path, points: list[dict[str, list[Score]]]) -> SearchTables:
     """A folder with one trial per point: (reward, cost) by task, in turns over its cells' thresholds and kinds."""
     settings, results, trials = config(early_stopping=None, trials=len(points)), ResultsDir(root), {}
     results.write_config(dump_config(settings))
-    from prefine_ray.orchestration.search.rows import grid_rows
-
     for number, point in enumerate(points):
         trials[number] = make_trial(settings, {**START, "weight": 5.0 + number}, INPUTS)
         for pack in trials[number].packs:
@@ -181,6 +184,53 @@ def test_a_reward_is_measured_by_the_best_episode_under_the_threshold():
     assert reference_reward(summary, "BallRun", 1.0) == LEAST_REFERENCE
 
 
+def test_each_replicate_is_measured_by_its_own_episodes(tmp_path):
+    drawn = ball_run_episodes()
+    whole = replace(drawn, rewards=np.repeat(np.arange(1.0, 9.0, dtype=np.float32), 100))  # returns 100 to 800
+    for name, numbers in {"first": np.arange(8), "second": np.arange(8)[::-1]}.items():
+        write_dsrl(tmp_path / f"{name}.hdf5", whole.select(numbers))
+    first = ReplicateInputs(str(tmp_path / "first.hdf5"), "1", "base.safetensors", "b", (0, 1, 3))
+    second = replace(first, data_path=str(tmp_path / "second.hdf5"), data_digest="2", episodes=(1, 2))
+    inputs = TaskInputs({2000: first, 2001: second, 2002: replace(first, episodes=None)}, draws="own")
+    one_task = {**CONFIG, "tasks": ["BallRun"], "task_settings": {}, "thresholds": [1000.0], "tuning_seeds": 3}
+    settings = config_type(SearchConfig)(**{**one_task, "search": {**CONFIG["search"], "early_stopping": None}})
+    [pack] = make_trial(settings, START, {"BallRun": inputs}).packs
+    rows = reference_rows(TrainingJob(pack, inputs))
+    assert rows["cell"].tolist() == [cell.name for cell in pack.cells]
+    best = {2000: 400, 2001: 700, 2002: 800}
+    expected = [float(get_task("BallRun").normalized_reward(best[seed])) for seed in rows["seed"]]
+    assert rows["reference"].tolist() == pytest.approx(expected)
+
+
+def test_a_trial_is_named_by_the_draw_and_the_base_of_each_tuning_seed():
+    one = ReplicateInputs("BallRun.hdf5", "d", "base.safetensors", "b", (0, 1, 2))
+    other = replace(one, episodes=(3, 4, 5), base_digest="c")
+    both, swapped = (
+        {**INPUTS, "BallRun": TaskInputs(of)} for of in ({2000: one, 2001: other}, {2000: other, 2001: one})
+    )
+    first, second = (make_trial(config(), START, inputs).packs for inputs in (both, swapped))
+    assert first[0].name != second[0].name
+    assert first[1:] == second[1:]
+    with pytest.raises(KeyError, match="no inputs for seed 2001"):
+        make_trial(config(), START, {**INPUTS, "BallRun": TaskInputs({2000: one})})
+
+
+@pytest.mark.parametrize("draws", ["own", "overlapping"])
+def test_every_tuning_seed_of_a_search_draws_by_its_number(draws):
+    few, more = (config_type(SearchConfig)(**{**CONFIG, "data": {"draws": draws}, "tuning_seeds": n}) for n in (2, 3))
+    assert few.data.seed == 2000
+    sets, grown = (recipes(one.data, one.seeds, one.tuning_seeds) for one in (few, more))
+    assert set(sets) == {2000, 2001}
+    assert len({recipe.seed for recipe in sets.values()}) == (2 if draws == "own" else 1)
+    assert {seed: grown[seed] for seed in sets} == sets
+    parts, grown_parts = (
+        draws_from_file(one.data, "BallRun", 2000, one.seeds, one.tuning_seeds) for one in (few, more)
+    )
+    assert {seed: grown_parts[seed] for seed in parts} == parts
+    assert parts[2000] != parts[2001]
+    assert (draws == "own") == (not {*parts[2000]} & {*parts[2001]})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -191,6 +241,7 @@ def test_a_reward_is_measured_by_the_best_episode_under_the_threshold():
         ({"task_settings": {"BallRun": {"data": {"seed": 4}}}}, "data.seed: data of sweeps"),
         ({"task_settings": {"BallRun": {"finetune": {"beta": 0.2}}}}, "task_settings.BallRun.finetune: a search looks"),
         ({"selection": ["none", "likely"]}, "selection: a search has one setting at a time"),
+        ({"evaluation": {"conditions": ["noise1"]}}, "evaluation.conditions: a search has none"),
         ({"methods": ["prefine", "sft"]}, "methods: a search is for prefine"),
         ({"search": {**CONFIG["search"], "first_rung": 3}}, "search.first_rung: must be below the number of tasks, 3"),
         ({"search": {**CONFIG["search"], "early_stopping": "asha"}}, "search.early_stopping: asha is for one task"),

@@ -32,7 +32,7 @@ CELLS = 2 + 2 * 2 * 2  # base cells and grid cells
 KINDS = ("episodes", "curves", "trials")
 TIMING = ["wall_s"]  # columns that are not results
 T = TypeVar("T")
-PROGRESS = ("parts/trials/*.parquet", "ray/train/*/checkpoint_*/state.pt")
+PROGRESS = ("parts/trials/*.parquet", "ray/train/*/checkpoint_*/state.safetensors")
 
 
 class Sweep:
@@ -74,7 +74,7 @@ class Sweep:
 
     def wait_for_training(self) -> None:
         """Until a fit has written its first checkpoint."""
-        pattern = "ray/train/*/checkpoint_*/state.pt"
+        pattern = "ray/train/*/checkpoint_*/state.safetensors"
         self.wait(lambda: list(self.results.glob(pattern)), "the first checkpoint")
 
     def wait_for_recovery(self) -> float:

@@ -1,4 +1,4 @@
-"""Each fault in the middle of a real sweep: it goes on, or the same command does, to the rows of an undisturbed one.
+"""Each fault in the middle of a real sweep, which resumes, itself or by the same command, to the undisturbed rows.
 
 `make test-faults` runs these and prints what was killed and how long recovery took.
 """
@@ -51,7 +51,7 @@ def test_rollout_actor_killed(cluster, sweep, reference, tell):
     seconds = sweep.wait_for_recovery()
     sweep.finish()
     rows = assert_same(sweep, reference)
-    tell(f"rollout actor killed during evaluation: went on after {seconds:.1f} s, {rows} episode rows identical")
+    tell(f"rollout actor killed during evaluation: resumed after {seconds:.1f} s, {rows} episode rows identical")
 
 
 def test_train_worker_killed(cluster, sweep, reference, tell):
@@ -61,7 +61,7 @@ def test_train_worker_killed(cluster, sweep, reference, tell):
     seconds = sweep.wait_for_recovery()
     sweep.finish()
     rows = assert_same(sweep, reference)
-    tell(f"Train worker killed after a checkpoint: went on after {seconds:.1f} s, {rows} episode rows identical")
+    tell(f"Train worker killed after a checkpoint: resumed after {seconds:.1f} s, {rows} episode rows identical")
 
 
 @pytest.mark.parametrize("process", [WORKER, TRIAL], ids=["of the Train worker", "of the trial"])
@@ -82,7 +82,7 @@ def test_node_killed(process, ray_folder, sweep, reference, tell):
         cluster.close()
     rows = assert_same(sweep, reference)
     assert "FAILED" not in output
-    tell(f"node killed ({lost}): went on after {seconds:.1f} s, {rows} episode rows identical")
+    tell(f"node killed ({lost}): resumed after {seconds:.1f} s, {rows} episode rows identical")
 
 
 @pytest.mark.parametrize("where", ["own Ray", "cluster"])
@@ -99,7 +99,7 @@ def test_driver_killed(where, sweep, reference, tell, request):
     seconds = time.monotonic() - begun
     sweep.finish()
     rows = assert_same(sweep, reference)
-    tell(f"driver killed ({where}): the same command went on {seconds:.1f} s later, {rows} episode rows identical")
+    tell(f"driver killed ({where}): the same command resumed {seconds:.1f} s later, {rows} episode rows identical")
 
 
 def test_mlflow_server_killed(sweep, reference, tell, tmp_path):
@@ -127,7 +127,7 @@ def test_mlflow_server_killed(sweep, reference, tell, tmp_path):
     finally:
         server.kill()
     tell(
-        f"MLflow server killed during a fit: the sweep went on at once, {rows} episode rows identical; "
+        f"MLflow server killed during a fit: the sweep continued, {rows} episode rows identical; "
         f"with the server back, `prefine sync` had all {CELLS} runs there after {seconds:.1f} s"
     )
 
@@ -159,7 +159,7 @@ def test_results_disk_full(sweep, reference, tell):
         subprocess.run(["umount", "-l", str(sweep.results)], check=True)
     tell(
         f"results disk filled during a fit: stopped with a message after {stopped:.1f} s; with room again the same "
-        f"command went on {seconds:.1f} s later, {rows} episode rows identical"
+        f"command resumed {seconds:.1f} s later, {rows} episode rows identical"
     )
 
 
@@ -193,7 +193,7 @@ def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, network, tmp_
         if cluster is not None:
             cluster.close()
     rows = assert_same(sweep, reference)
-    tell(f"network of the fit's node cut: went on after {seconds:.1f} s, {rows} episode rows identical")
+    tell(f"network of the fit's node cut: resumed after {seconds:.1f} s, {rows} episode rows identical")
 
 
 def test_four_nodes_give_the_rows_of_one(ray_folder, sweep, reference, tell):

@@ -30,7 +30,7 @@ def refused(tmp_path: Path) -> Iterator[Sweep]:
 def old_code(folder: Path) -> Path:
     """A copy of the sources with a change."""
     shutil.copytree(Path(prefine_ray.__file__).parent, folder / "prefine_ray")
-    with open(folder / "prefine_ray" / "seeding.py", "a") as file:
+    with open(folder / "prefine_ray" / "core" / "seeding.py", "a") as file:
         file.write("# older\n")
     return folder
 

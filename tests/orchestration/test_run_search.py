@@ -40,6 +40,7 @@ TWO_TASKS = {
     "preferred": ["best", "random"],
     "thresholds": "all",
     "base": "clone",
+    "base_steps": 200,
     "search": {
         "trials": 3,
         "round": 1,
@@ -108,7 +109,14 @@ def test_a_search_of_two_tasks_is_interrupted_within_a_trial_resumes_and_freezes
     assert set(trials["status"]) <= {"finished", "stopped"}
     assert len(tables.of(0)) == 12  # 2 tasks x 2 kinds x 3 thresholds
     assert (tables.problems["reference"] > 0.1).all()
-    assert set(ResultsDir(results).read_grid()["seed"]) == {2000, 2001}
+    grid = ResultsDir(results).read_grid()
+    assert set(grid["seed"]) == {2000, 2001}
+    assert set(grid["draws"]) == {"own"}
+    assert grid["own_base"].all()
+    files = sorted((tmp_path / "data").iterdir())  # of each task, a data set and a base for each seed
+    assert [sum(path.suffix == suffix for path in files) for suffix in (".hdf5", ".safetensors")] == [4, 4]
+    references = ResultsDir(results).read_part("trials", grid["pack"].iloc[0])
+    assert references.groupby("threshold")["reference"].nunique().max() == 2  # of each seed's own data
     assert f"score {trials['score'].max():.3f}" in (results / "tables" / "trials.md").read_text()
     setting = yaml.safe_load((results / "best.yaml").read_text())
     frozen = parse_config(yaml.safe_dump({"name": "frozen", "tasks": ["BallRun"], **setting}), "frozen")

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from prefine_ray.orchestration.evaluation import evaluation_parts
 from prefine_ray.policies.files import load_policy
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.tracking.tracker import tracking_uri
+from prefine_ray.tracking.store import tracking_uri
 from tests.small_sweep import CELLS, CONFIG, finish, prefine, start
 
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from prefine_ray.core.errors import DamagedFileError
+from prefine_ray.core.provenance import made_on
 from prefine_ray.core.tensor_files import load_tree
-from prefine_ray.experiment.cells import Cell, Pack, TaskInputs
+from prefine_ray.experiment.cells import Cell, Pack
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob
+from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.methods.prefine.learner import PrefineLearner
 from prefine_ray.methods.prefine.settings import FineTuneSettings
 from prefine_ray.orchestration import training
@@ -41,6 +43,7 @@ def test_a_checkpoint_holds_the_outcome_of_a_fit(tmp_path: Path):
     found = read_checkpoint(tmp_path)
     assert (found.step, found.wall_s, found.watched["step"].tolist()) == (4, 1.5, [2])
     assert found.curves["step"].tolist() == [0, 1, 2, 3]
+    assert found.machine == made_on()
     for name, value in learner.policies().state_dict().items():
         torch.testing.assert_close(found.policies.state_dict()[name], value, rtol=0, atol=0)
 
@@ -70,7 +73,7 @@ def test_the_time_of_training_counts_what_is_trained_before_the_first_step(monke
     monkeypatch.setattr(training, "make_learner", learner_with_clones)
     monkeypatch.setattr(training, "_restore", lambda *_: (7.0, pd.DataFrame()))  # of a worker that was lost
     monkeypatch.setattr(training, "_report", lambda *values: reported.append(values[-1]))
-    job = TrainingJob(PACK, TaskInputs("data.hdf5", "d", "base.safetensors", "b"))
+    job = TrainingJob(PACK, shared_inputs("data.hdf5", "d", "base.safetensors", "b"))
     training._train({"job": job, "watch": None, "counterfactual_actors": []})
     assert reported == [107.0]
 

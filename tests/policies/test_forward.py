@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,3 +77,33 @@ def test_the_machine_code_has_no_fused_multiply_add(tmp_path):
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
     assert done.stdout.split() == ["True", "False"]
+
+
+UNCACHED = """
+import numpy as np
+from prefine_ray.policies import arithmetic, kernel
+from tests.makers import small_policy
+policy = small_policy(hidden=(8,))
+state = {name: value.numpy() for name, value in policy.state_dict().items()}
+parameters = arithmetic.Parameters.from_state(policy.architecture, state)
+observations = np.random.default_rng(0).standard_normal((1, 5, 7)).astype(np.float32)
+actions = kernel.CompiledPolicies(parameters).act(observations, None, 1.0)
+print(kernel.__file__, type(kernel._act_all._cache).__name__, kernel._act_all._cache.cache_path)
+print(np.array_equal(actions, arithmetic.act(parameters, observations, None, 1.0)))
+"""
+
+
+def test_the_kernel_works_where_no_cache_can_be_written(tmp_path):
+    """Files stand where each of Numba's cache folders would be made: root, too, cannot write there."""
+    root = Path(__file__).parents[2]
+    package = tmp_path / "prefine_ray"
+    shutil.copytree(root / "prefine_ray", package, ignore=shutil.ignore_patterns("__pycache__", "zoo", "analysis"))
+    for name in ("prefine_ray/policies/__pycache__", "nowhere"):
+        (tmp_path / name).touch()
+    nowhere = str(tmp_path / "nowhere" / "below")
+    places = dict.fromkeys(("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME"), nowhere)
+    environment = {**os.environ, **places, "PYTHONPATH": f"{tmp_path}:{root}", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", UNCACHED]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{package / 'policies' / 'kernel.py'} NullCache None", "True"]

@@ -1,5 +1,4 @@
 import errno
-import fcntl
 import os
 import re
 import socket
@@ -8,6 +7,7 @@ import sys
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from prefine_ray.results.folder import FolderInUseError, ResultsDir, StorageError
 
@@ -126,7 +126,7 @@ def test_a_file_system_without_locks_is_used_without(tmp_path, monkeypatch, reas
     def refuse(*arguments):
         raise OSError(reason, os.strerror(reason))
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(FileLock, "acquire", refuse)
     with ResultsDir(tmp_path).lock():
         ResultsDir(tmp_path).write_part("a", rows("c1"))
     assert ResultsDir(tmp_path).finished_cells() == {"c1"}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prefine_ray.core.provenance import physics
+from prefine_ray.core.provenance import made_on, physics
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.policies.files import load_policy_for
 from prefine_ray.policies.zoo import ZOO
@@ -47,6 +47,7 @@ def test_rows_carry_the_cell_and_every_episode():
         "length": 10,
         "terminated": False,
         "physics": physics("bullet"),
+        **made_on(),
     }
 
 
@@ -80,3 +81,8 @@ def test_a_shipped_fine_tuned_policy_gives_its_scores_again(name):
     assert found["normalized_reward"] == pytest.approx(expected["normalized_reward"], abs=0.03)
     assert found["mean_cost"] / task.middle_threshold == pytest.approx(expected["normalized_cost"], abs=0.2)
     assert found["mean_cost"] <= task.middle_threshold
+
+
+def test_rows_name_the_machine_on_which_the_episodes_ran():
+    rows = episode_rows({"task": "BallRun"}, "base", TABLE, {"cpu": "another CPU", "glibc": "glibc 1"})
+    assert {(row["cpu"], row["glibc"]) for row in rows} == {("another CPU", "glibc 1")}

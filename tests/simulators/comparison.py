@@ -50,7 +50,13 @@ class Comparison:
 
 
 def compare(
-    task: str, kind: str, dtype: str, steps: int, seeds: Sequence[int], reused: bool = False
+    task: str,
+    kind: str,
+    dtype: str,
+    steps: int,
+    seeds: Sequence[int],
+    reused: bool = False,
+    carry_over: bool | None = None,
 ) -> list[Comparison]:
     """Episodes of at most `steps` steps.
 
@@ -60,10 +66,12 @@ def compare(
         dtype: of the actions, "float32" or "float64"; both sides are given the same arrays.
         steps: the length of an episode that does not end before.
         seeds: of the episodes, and of their actions.
-        reused: let one upstream environment run all episodes in turn, against one copy of ours that carries over;
-            otherwise each episode has a fresh environment.
+        reused: let one upstream environment run all episodes in turn; otherwise each episode has a fresh one.
+        carry_over: whether ours carries over what a reused environment does; by default where upstream's is reused.
     """
-    arguments = json.dumps([task, kind, dtype, steps, list(seeds), reused])
+    arguments = json.dumps(
+        [task, kind, dtype, steps, list(seeds), reused, reused if carry_over is None else carry_over]
+    )
     done = subprocess.run(
         [sys.executable, "-m", "tests.simulators.comparison", arguments],
         cwd=Path(__file__).parents[2],
@@ -94,7 +102,7 @@ def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
     return lambda t, observation: table[t]
 
 
-class _Upstream:
+class Upstream:
     """One upstream environment behind one interface."""
 
     def __init__(self, task: str) -> None:
@@ -130,25 +138,27 @@ _ENVIRONMENTS: dict[str, Callable[[str], Any]] = {
 
 
 @contextlib.contextmanager
-def _environments(task: str, reused: bool) -> Iterator[Callable[[], _Upstream]]:
+def _environments(task: str, reused: bool) -> Iterator[Callable[[], Upstream]]:
     """Gives the upstream environment of each episode in turn."""
     with contextlib.ExitStack() as stack:
 
-        def new() -> _Upstream:
-            return stack.enter_context(contextlib.closing(_Upstream(task)))
+        def new() -> Upstream:
+            return stack.enter_context(contextlib.closing(Upstream(task)))
 
         yield functools.cache(new) if reused else new
 
 
-def _compare_here(task: str, kind: str, dtype: str, steps: int, seeds: list[int], reused: bool) -> list[Comparison]:
+def _compare_here(
+    task: str, kind: str, dtype: str, steps: int, seeds: list[int], reused: bool, carry_over: bool
+) -> list[Comparison]:
     with (
-        contextlib.closing(make_batch(task, 1, carry_over=reused)) as batch,
+        contextlib.closing(make_batch(task, 1, carry_over)) as batch,
         _environments(task, reused) as environment,
     ):
         return [_episode(batch, environment(), actor(task, kind, dtype, seed), seed, steps) for seed in seeds]
 
 
-def _episode(batch: Any, upstream: _Upstream, act: Actor, seed: int, steps: int) -> Comparison:
+def _episode(batch: Any, upstream: Upstream, act: Actor, seed: int, steps: int) -> Comparison:
     observation, expected = batch.reset(0, seed), upstream.reset(seed)
     observations, rewards, events, t = [_difference(observation, expected.astype(np.float32))], [0.0], 0, 0
     ended = False

@@ -103,3 +103,25 @@ def assert_seed_and_actions_decide(make_batch: Callable[[int], Any], actions: ND
         alone, among = fresh.step(row[2:]), used.step(row)
         for one, many in zip(alone, among, strict=True):
             np.testing.assert_array_equal(one[0], many[2])
+
+
+def assert_global_random_state_is_left_alone(batch: Any, act_dim: int) -> None:
+    """An episode of a batch of one neither draws from NumPy's global state nor depends on it."""
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    first = batch.reset(0, 3)
+    batch.step(np.zeros((1, act_dim), np.float32))
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.random.seed(2)
+    np.testing.assert_array_equal(batch.reset(0, 3), first)
+
+
+def assert_observations_are_fresh_and_resting_copies_still(batch: Any) -> None:
+    """A step of a batch of two (with two actions each) changes no earlier array, and no copy that is not active."""
+    first = np.stack([batch.reset(index, index) for index in range(2)])
+    one = batch.step(np.ones((2, 2), np.float32), np.array([True, False])).observations
+    kept = one.copy()
+    batch.step(-np.ones((2, 2), np.float32))
+    np.testing.assert_array_equal(one, kept)
+    np.testing.assert_array_equal(one[1], first[1])
+    assert not np.array_equal(one[0], first[0])

@@ -22,7 +22,14 @@ from prefine_ray.simulators.goal_world import (
 )
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.tasks.spec import get_task
-from tests.simulators.reference import REFERENCE_MUJOCO, assert_replayed, assert_seed_and_actions_decide, references
+from tests.simulators.reference import (
+    REFERENCE_MUJOCO,
+    assert_global_random_state_is_left_alone,
+    assert_observations_are_fresh_and_resting_copies_still,
+    assert_replayed,
+    assert_seed_and_actions_decide,
+    references,
+)
 
 TASKS = tuple(WORLDS)
 GOAL_LIDAR = slice(24, 40)
@@ -122,22 +129,11 @@ def test_an_episode_depends_on_its_seed_and_actions_only(task: str) -> None:
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:
-    before = np.random.get_state()[1].tolist()
-    batch = GoalBatch(get_task("CarGoal1"), 1)
-    batch.reset(0, 3)
-    batch.step(np.zeros((1, 2), np.float32))
-    assert np.random.get_state()[1].tolist() == before
+    assert_global_random_state_is_left_alone(GoalBatch(get_task("CarGoal1"), 1), 2)
 
 
 def test_observations_are_fresh_arrays_and_resting_copies_do_not_move() -> None:
-    batch = GoalBatch(get_task("CarGoal1"), 2)
-    first = np.stack([batch.reset(index, index) for index in range(2)])
-    one = batch.step(np.ones((2, 2), np.float32), np.array([True, False])).observations
-    kept = one.copy()
-    batch.step(-np.ones((2, 2), np.float32))
-    np.testing.assert_array_equal(one, kept)
-    np.testing.assert_array_equal(one[1], first[1])
-    assert not np.array_equal(one[0], first[0])
+    assert_observations_are_fresh_and_resting_copies_still(GoalBatch(get_task("CarGoal1"), 2))
 
 
 def test_objects_keep_apart_and_a_full_world_is_an_error() -> None:

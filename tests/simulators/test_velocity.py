@@ -15,6 +15,8 @@ from prefine_ray.tasks.spec import get_task
 from tests.simulators.reference import (
     REFERENCE_MUJOCO,
     Reference,
+    assert_global_random_state_is_left_alone,
+    assert_observations_are_fresh_and_resting_copies_still,
     assert_replayed,
     assert_seed_and_actions_decide,
     policies,
@@ -146,11 +148,7 @@ def test_an_episode_depends_on_its_seed_and_actions_only(task: str) -> None:
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:
-    before = np.random.get_state()[1].tolist()
-    batch = VelocityBatch(get_task("HopperVelocity"), 1)
-    batch.reset(0, 3)
-    batch.step(np.zeros((1, 3), np.float32))
-    assert np.random.get_state()[1].tolist() == before
+    assert_global_random_state_is_left_alone(VelocityBatch(get_task("HopperVelocity"), 1), 3)
 
 
 def test_actions_are_clipped_also_in_the_control_cost() -> None:
@@ -163,11 +161,4 @@ def test_actions_are_clipped_also_in_the_control_cost() -> None:
 
 
 def test_observations_are_fresh_arrays_and_resting_copies_do_not_move() -> None:
-    batch = VelocityBatch(get_task("SwimmerVelocity"), 2)
-    first = np.stack([batch.reset(index, index) for index in range(2)])
-    one = batch.step(np.ones((2, 2), np.float32), np.array([True, False])).observations
-    kept = one.copy()
-    batch.step(-np.ones((2, 2), np.float32))
-    np.testing.assert_array_equal(one, kept)
-    np.testing.assert_array_equal(one[1], first[1])
-    assert not np.array_equal(one[0], first[0])
+    assert_observations_are_fresh_and_resting_copies_still(VelocityBatch(get_task("SwimmerVelocity"), 2))

@@ -23,11 +23,15 @@ from mlflow import MlflowClient
 from prefine_ray.core.masking import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
-from prefine_ray.tracking.tracker import EXPERIMENT, ServeError, Tracker, serve, tracking_uri
+from prefine_ray.tracking import tracker as tracking
+from prefine_ray.tracking.pages import ServeError, serve
+from prefine_ray.tracking.store import EXPERIMENT, tracking_uri
+from prefine_ray.tracking.tracker import Tracker
 from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
     CURVE_STEPS,
     STEPS,
+    Server,
     Store,
     curve,
     episodes,
@@ -260,28 +264,14 @@ def test_another_store_gets_everything_and_the_end(uri: str, results: ResultsDir
 # ---------------------------------------------------------------------- a server that comes and goes
 
 
-class Server:
+class PlainServer(Server):
     """`mlflow server` over one sqlite file, with artifacts through the server."""
 
-    def __init__(self, folder: Path):
-        self._folder, self._port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen | None = None
-
-    def start(self) -> None:
+    def _command(self) -> list[str]:
         places = ["--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}"]
         places += ["--artifacts-destination", str(self._folder / "artifacts")]
         network = ["--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
-        command = [sys.executable, "-m", "mlflow", "server", *places, *network]
-        with open(self._folder / "server.log", "a") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_until_up(self.url, self._process)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        return [sys.executable, "-m", "mlflow", "server", *places, *network]
 
 
 @pytest.fixture
@@ -289,14 +279,19 @@ def server(tmp_path: Path, empty_store: Path) -> Iterator[Server]:
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copy(empty_store, folder / "server.db")
-    server = Server(folder)
+    server = PlainServer(folder)
     yield server
     server.kill()
 
 
 def test_a_server_that_goes_and_comes_back_misses_nothing(
-    server: Server, results: ResultsDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server,
+    results: ResultsDir,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tracking, "_PAUSE_S", 3600.0)  # longer than a server takes to start on a busy machine
     caplog.set_level(logging.WARNING, "prefine_ray.tracking.tracker")
     tracker = Tracker(results, "quick", server.url)
     tracker.start("name: quick\n")  # the server is not there yet
@@ -385,7 +380,7 @@ def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> No
 
     port = free_port()
     script = "import sys; from prefine_ray.results.folder import ResultsDir; "
-    script += "from prefine_ray.tracking.tracker import serve; "
+    script += "from prefine_ray.tracking.pages import serve; "
     script += "serve(ResultsDir(sys.argv[1]), int(sys.argv[2]))"
     command = [sys.executable, "-c", script, str(results.root), str(port)]
     options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
@@ -437,7 +432,7 @@ def test_no_secret_of_the_address_is_shown(results: ResultsDir, caplog, uri: str
     assert secret not in shown
 
 
-def test_a_store_without_its_driver_is_one_line_and_the_sweep_goes_on(results: ResultsDir) -> None:
+def test_a_store_without_its_driver_is_one_line_and_the_sweep_continues(results: ResultsDir) -> None:
     write_pack(results, "p1", ["aa"])
     report = Tracker(results, "sweep", "mssql+pymssql://u:geheim@127.0.0.1/x").sync()
     assert "driver" in report.error

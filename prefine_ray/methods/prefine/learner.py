@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals, CounterfactualSource, Mode
 from prefine_ray.data.trajectories import Trajectories
+from prefine_ray.methods.actor import member_rows
 from prefine_ray.methods.population import CHUNK, SIDES, Member, Metrics, PopulationLearner
 from prefine_ray.methods.prefine.objective import Loss, SidedLogProbs, gaussian_entropy, gaussian_kl, prefine_loss
 from prefine_ray.methods.prefine.settings import FineTuneSettings
@@ -33,7 +35,7 @@ class _Window:
 
 
 class PrefineLearner(PopulationLearner):
-    """Trains P policies at once from the same reference with the PREFINE objective."""
+    """Trains P policies at once with the PREFINE objective, each from its own reference or all from the same."""
 
     def __init__(
         self,
@@ -45,10 +47,10 @@ class PrefineLearner(PopulationLearner):
         mode: Mode | None = None,
         source: CounterfactualSource | None = None,
     ):
-        """A population that starts as copies of the reference.
+        """A population that starts as copies of the references.
 
         Args:
-            reference: a population of one, frozen.
+            reference: the policies that `Member.base` numbers, frozen; an episode belongs to members of one of them.
             trajectories: what the members' indices point into.
             members: one for each policy.
             config: settings.
@@ -57,23 +59,53 @@ class PrefineLearner(PopulationLearner):
             source: generates counterfactuals.
 
         Raises:
-            ValueError: there is a mode and no source.
+            ValueError: there is a mode and no source, or members of different references share an episode.
         """
         bounds = (config.log_std_min, reference.architecture.log_std_bounds[1])
         self.reference = reference.with_log_std_bounds(bounds).to(device).requires_grad_(False)
-        super().__init__(self.reference.repeat(len(members)), trajectories, members, config, device)
+        self._base_of = [member.base for member in members]
+        super().__init__(self.reference.select(self._base_of), trajectories, members, config, device)
         self.config = config
         if mode is not None and source is None:
             raise ValueError(f"{mode} counterfactuals need a source that generates them")
         self._mode, self._source = mode, source if mode is not None else None
         self._weight = torch.tensor([member.weight for member in members], device=self.device)
-        with torch.no_grad():
-            mean, log_std = self.reference(self._observations[None])
-        self._reference_mean, self._reference_log_std = mean[0], log_std[0].contiguous()
+        self._reference_mean, self._reference_log_std = self._reference_on_data()
         self._window = self._whole_data_window() if self._source is None else None
         self._pending: list[list[CounterfactualRequest]] = []
 
     # ------------------------------------------------------------------ set-up
+
+    @torch.no_grad()
+    def _reference_on_data(self) -> tuple[Tensor, Tensor]:
+        """Mean and log sigma of the reference at every step of the data, [T, act_dim] each."""
+        if self.reference.population == 1:
+            mean, log_std = self.reference(self._observations[None])
+            return mean[0], log_std[0].contiguous()
+        mean, log_std = (torch.zeros_like(self._actions) for _ in range(2))
+        owner = np.full(len(self.trajectories), -1)
+        for base in sorted(set(self._base_of)):
+            own = [member.side(name) for member in self.members if member.base == base for name in SIDES]
+            episodes = np.unique(np.concatenate(own))
+            if (owner[episodes] != -1).any():
+                raise ValueError("members of different references share an episode; give each its own copy")
+            owner[episodes] = base
+            rows = torch.from_numpy(member_rows(self.trajectories, episodes)).to(self.device)
+            of_rows = self.reference.select(base).to(self.device)(self._observations[rows][None])
+            mean[rows], log_std[rows] = (value[0] for value in of_rows)
+        return mean, log_std
+
+    def _reference_at(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log sigma of each member's reference at its observations [P, N, obs_dim], [P, N, act_dim] each."""
+        if self.reference.population == 1:
+            mean, log_std = self.reference(observations.flatten(0, 1)[None])
+            shape = (*observations.shape[:2], -1)
+            return mean.reshape(shape), log_std.reshape(shape)
+        return self._own_references(observations)
+
+    @cached_property
+    def _own_references(self) -> GaussianPolicy:
+        return self.reference.select(self._base_of).to(self.device).requires_grad_(False)
 
     def _pairs(self, episodes: NDArray[np.int64], lengths: NDArray[np.int64], first_row: int = 0) -> Any:
         data = self.trajectories
@@ -111,10 +143,10 @@ class PrefineLearner(PopulationLearner):
             self._fall_along_a_cosine()
 
     def _refresh(self) -> None:
-        """At the start of each stretch of `refresh_every` steps: use what was asked for one stretch ago.
+        """At the start of each interval of `refresh_every` steps: use what was requested one refresh earlier.
 
         Generation runs beside the training, and the staleness is the same on every machine: the first
-        two stretches use the reference's, later ones those of the policy one stretch back.
+        two intervals use the reference's, later ones those of the policy one interval earlier.
         """
         assert self._source is not None
         if not self._pending:
@@ -203,8 +235,7 @@ class PrefineLearner(PopulationLearner):
         if self._mode == "closed_loop":
             observations = _take(window.observations, rows)
             mean, log_std = self.policy(observations)
-            reference = self.reference(observations.flatten(0, 1)[None])
-            reference = (reference[0].view_as(mean), reference[1].view_as(mean))
+            reference = self._reference_at(observations)
         return self.policy.log_prob(mean, log_std, actions), self.policy.log_prob(*reference, actions)
 
     def _split(self, *values: Tensor) -> tuple[SidedLogProbs, SidedLogProbs]:
@@ -247,7 +278,7 @@ class PrefineLearner(PopulationLearner):
         return {**super().state_dict(), "pending": pending}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a checkpoint made between two stretches (see `refresh_every`)."""
+        """Continues from a checkpoint made between two intervals (see `refresh_every`)."""
         super().load_state_dict(state)
         self._pending = [[_unpack_request(request) for request in requests] for requests in state["pending"]]
         if self._source is not None and self._pending:

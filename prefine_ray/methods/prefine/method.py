@@ -9,7 +9,7 @@ from prefine_ray.core.settings import MethodSettings
 from prefine_ray.data.counterfactuals import Mode
 from prefine_ray.methods.prefine.learner import PrefineLearner
 from prefine_ray.methods.prefine.settings import FineTuneSettings
-from prefine_ray.methods.registry import LearnerInputs, Method, register
+from prefine_ray.methods.registry import PREFERENCE_AXES, LearnerInputs, Method, register
 
 _MODES: dict[str, Mode] = {"actors": "state_matched", "closed_loop": "closed_loop"}
 
@@ -29,15 +29,7 @@ PREFINE = register(
         section="finetune",
         settings=FineTuneSettings,
         learner=_learner,
-        axes=(
-            "preferred",
-            "num_preferred",
-            "label_noise",
-            "threshold",
-            "selection",
-            "counterfactuals",
-            "weight",
-        ),
+        axes=(*PREFERENCE_AXES, "selection", "counterfactuals", "weight"),
         needs_base=True,
         needs_dispreferred=True,
         modes=_MODES,
@@ -50,7 +42,7 @@ SFT = register(
         section="finetune",
         settings=FineTuneSettings,
         learner=_learner,
-        axes=("preferred", "num_preferred", "label_noise", "threshold"),
+        axes=PREFERENCE_AXES,
         needs_base=True,
         needs_dispreferred=True,
     )

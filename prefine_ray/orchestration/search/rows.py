@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from prefine_ray.analysis.search.score import REFERENCE
 from prefine_ray.data.hdf5 import read_summary
 from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.job import TrainingJob, trial_rows
-from prefine_ray.experiment.search_trials import SearchTrial, reference_reward
+from prefine_ray.experiment.search_trials import SearchTrial, reference_reward, searched_columns
 from prefine_ray.orchestration.training import TrainedPack
 from prefine_ray.results.folder import ResultsDir
 
@@ -28,18 +29,19 @@ def grid_rows(trials: Mapping[int, SearchTrial]) -> list[dict[str, Any]]:
 
 def _asked(number: int, trial: SearchTrial) -> dict[str, Any]:
     """The columns that tell a trial in its rows."""
-    return {"number": number, **{f"search.{key}": value for key, value in trial.values.items()}}
+    return {"number": number, **searched_columns(trial.values)}
 
 
 def reference_rows(job: TrainingJob) -> pd.DataFrame:
-    """One row per cell of a job with the reward that its own is measured by."""
-    summary = read_summary(job.inputs.data_path, job.pack.task)
-    return pd.DataFrame(
-        [
-            {**cell.identity, REFERENCE: reference_reward(summary, cell.task, cell.axes["threshold"])}
-            for cell in job.pack.cells
-        ]
-    )
+    """One row per cell of a job with the reward that its own is measured by, from the episodes of its replicate."""
+    summaries = {path: read_summary(path, job.pack.task) for path in job.inputs.data_paths}
+    rows = []
+    for cell in job.pack.cells:
+        own = job.of(cell)
+        summary = summaries[own.data_path]
+        drawn = summary if own.episodes is None else summary.select(np.asarray(own.episodes, dtype=np.int64))
+        rows.append({**cell.identity, REFERENCE: reference_reward(drawn, cell.task, cell.axes["threshold"])})
+    return pd.DataFrame(rows)
 
 
 def write_failure(results: ResultsDir, number: int, trial: SearchTrial, pack: Pack, error: str) -> None:

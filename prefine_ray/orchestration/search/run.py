@@ -74,7 +74,7 @@ class TuningWatch:
     context: SweepContext
     job: TrainingJob
     steps: tuple[int, ...]
-    needed: dict[int, float]  # the score at each step to go on
+    needed: dict[int, float]  # the score at each step to continue
     references: pd.DataFrame  # see `reference_rows`
 
     def look(self, policies: GaussianPolicy, step: int) -> pd.DataFrame:
