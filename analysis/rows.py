@@ -77,16 +77,20 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
     rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
     if TEST not in set(rows["split"]):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
+    trials = _read_optional(paths, "trials")
+    gaps = [sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))]
+    if versions := _mixed_versions(trials):  # of one folder, or of several
+        gaps.append(f"Rows of different versions stand side by side: {'; '.join(versions)}.")
     distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
     episodes = distinct.drop_duplicates(EPISODE_KEY).sort_values(EPISODE_KEY, ignore_index=True)
     return Results(
         folders=paths,
         episodes=episodes,
-        trials=_read_optional(paths, "trials"),
+        trials=trials,
         curves=_read_optional(paths, "curves"),
         config="\n".join(file.read_text() for path in paths if (file := ResultsDir(path).config_path).exists()),
         conflicts=len(distinct) - len(episodes),
-        gaps=tuple(sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))),
+        gaps=tuple(gaps),
     )
 
 
@@ -103,8 +107,6 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
         yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
     for damage in results.find_damages():
         yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
-    if versions := _mixed_versions(trials):
-        yield f"{folder}: rows come from different versions: {'; '.join(versions)}."
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:

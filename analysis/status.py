@@ -99,6 +99,8 @@ def driver_line(state: SweepState | None) -> str:
     ago = _duration(time.time() - state.updated)
     if state.phase in ("preparing", "running"):
         return f"LOST: {where} gave its last sign of life {ago} ago; run the same command again to resume"
+    if state.phase == "lost":
+        return f"LOST: Ray's head node was, {ago} ago, {where}; run the same command again to resume"
     more = "; run the same command again to resume" if state.phase == "stopped" else ""
     return f"{state.phase} {ago} ago, {where}{more}"
 

@@ -33,14 +33,19 @@ up() {
 make() {
     local dir=$1
     mkdir -p "$dir"
+    (umask 077 && mkdir "$dir/data") || {
+        echo "error: $dir/data has no database of this script; remove it, or give another DIR" >&2
+        exit 1
+    }
     (umask 077 && head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$dir/password")
-    mkdir -p "$dir/data"
-    chmod 700 "$dir/data"
     if [ "$(id -u)" = 0 ]; then chown postgres "$dir/data"; fi
     # shellcheck disable=SC2016  # expanded by the inner shell, which runs as postgres
     as_postgres sh -c 'umask 077; cat >"$2/password" && "$1" -D "$2/base" --username=mlflow --pwfile="$2/password" \
         --auth=scram-sha-256 --encoding=UTF8 --no-instructions; status=$?; rm "$2/password"; exit $status' \
-        sh "$bin/initdb" "$dir/data" <"$dir/password" >/dev/null
+        sh "$bin/initdb" "$dir/data" <"$dir/password" >/dev/null || {
+        rmdir "$dir/data" # initdb removes what it made
+        exit 1
+    }
 }
 
 down() { as_postgres "$bin/pg_ctl" stop --wait --silent --mode=fast -D "$1/data/base"; }

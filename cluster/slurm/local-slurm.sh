@@ -15,12 +15,19 @@ subnet=${LOCAL_SLURM_SUBNET:-10.77.0} # of the bridge, /24; the controller is .1
 up() {
     local nodes=$1 cpus=$2 node
     [ ! -e "$state/pids" ] || { echo "error: $state exists: a local SLURM is up, or run '$0 down' first" >&2; exit 1; }
-    mkdir -p "$state/controller"
-    chmod 755 "$state"
+    umask 077
+    mkdir "$state" 2>/dev/null || is_ours || {
+        echo "error: $state exists and was not made by this script; remove it, or set LOCAL_SLURM_DIR" >&2
+        exit 1
+    }
+    chmod 711 "$state" # munge wants its socket reachable
+    : >"$state/pids"
+    mkdir "$state/controller"
     cd /
     start_munge
     write_config "$nodes" "$cpus"
     ip link add "$bridge" type bridge
+    echo "$bridge" >"$state/bridge"
     ip address add "$subnet.1/24" dev "$bridge"
     ip link set "$bridge" up
     slurmctld -D -f "$state/slurm.conf" >"$state/slurmctld.out" 2>&1 &
@@ -31,11 +38,12 @@ up() {
     echo "export SLURM_CONF=$state/slurm.conf"
 }
 
+is_ours() { [ -O "$state" ] && [ ! -L "$state" ] && [ -z "$(ls -A "$state")" ]; } # an empty folder of this user
+
 start_munge() {
     mkdir "$state/munge" "$state/munge-socket"
-    chmod 700 "$state/munge"
+    chmod 755 "$state/munge-socket"
     head -c 128 /dev/urandom >"$state/munge/key"
-    chmod 600 "$state/munge/key"
     munged --foreground --key-file="$state/munge/key" --socket="$state/munge-socket/socket" \
         --pid-file="$state/munge/pid" --seed-file="$state/munge/seed" --log-file="$state/munge/log" \
         >"$state/munged.out" 2>&1 &
@@ -65,18 +73,21 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
 ReturnToService=2
-KillWait=10
+KillWait=30
 NodeName=node[1-$nodes] NodeAddr=$subnet.[11-$((10 + nodes))] CPUs=$cpus State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
     echo "CgroupPlugin=cgroup/v1" >"$state/cgroup.conf" # named, so that slurmd does not look for one; none is used
     { echo "127.0.0.1 localhost" && echo "$subnet.1 $(hostname -s)"; } >"$state/hosts"
     for node in $(seq "$nodes"); do echo "$subnet.$((10 + node)) node$node" >>"$state/hosts"; done
+    chmod 644 "$state/hosts"
 }
 
 start_node() {
     local node=$1 name=node$1 space=slurm-node$1
-    mkdir -p "$state/$name/spool" "$state/$name/ray" /tmp/ray
+    mkdir -p "$state/$name/spool" "$state/$name/ray"
+    if mkdir /tmp/ray 2>/dev/null; then : >"$state/made-tmp-ray"; fi # a place to mount the node's own folder at
+    [ -d /tmp/ray ] && [ ! -L /tmp/ray ] || { echo "error: /tmp/ray is no folder" >&2; exit 1; }
     ip netns add "$space"
     echo "$space" >>"$state/spaces"
     ip link add "slurm$node" type veth peer name eth0 netns "$space"
@@ -114,7 +125,8 @@ down() {
     if [ -e "$state/spaces" ]; then
         while read -r space; do ip netns delete "$space" || true; done <"$state/spaces"
     fi
-    ip link delete "$bridge" 2>/dev/null || true
+    if [ -e "$state/bridge" ]; then ip link delete "$(cat "$state/bridge")" || true; fi
+    if [ -e "$state/made-tmp-ray" ]; then rmdir /tmp/ray 2>/dev/null || true; fi # unless somebody uses it now
     rm -rf "$state"
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import prefine_ray
 from prefine_ray.cli import configs, data, doctor, finetune, policies, results, sweeps
 from prefine_ray.cli.options import Commands
-from prefine_ray.core.errors import PrefineError
+from prefine_ray.core.errors import INTERRUPTED, PrefineError
 
 BROKEN_PIPE = 141  # as a shell shows a process that SIGPIPE ended
 _COMPLETION = 'shell completion (bash, zsh):\n  eval "$(register-python-argcomplete prefine)"'
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         print("\nprefine: interrupted", file=sys.stderr)
-        return sweeps.INTERRUPTED
+        return INTERRUPTED
     except PrefineError as error:
         print(f"prefine: error: {error}", file=sys.stderr)
         return 2

@@ -25,9 +25,9 @@ from prefine_ray.cli.options import (
 
 if TYPE_CHECKING:
     from prefine_ray.orchestration.context import RunOutcome
+    from prefine_ray.orchestration.session.guard import Guard
+    from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
-
-INTERRUPTED = 130
 
 
 def register(add: Commands) -> None:
@@ -85,7 +85,7 @@ class _Kind:
 
 
 def sweep(options: Options) -> int:
-    """Runs a sweep; 0 when every cell finished, 1 when some failed, 130 when it was interrupted."""
+    """Runs a sweep; 0 when every cell finished, 1 when some failed, 130 when it was interrupted, 143 by SIGTERM."""
     from prefine_ray.cli.results import show_report
     from prefine_ray.experiment.config import load_config
     from prefine_ray.experiment.shipped import find_config
@@ -97,7 +97,7 @@ def sweep(options: Options) -> int:
 
 
 def search(options: Options) -> int:
-    """Runs a hyperparameter search; 0 when every trial ended, 1 when some failed, 130 when it was interrupted."""
+    """Runs a hyperparameter search; 0 when every trial ended, 1 when some failed, 130 (143) when it was interrupted."""
     from prefine_ray.cli.results import show_search_report
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.experiment.shipped import find_config
@@ -117,28 +117,42 @@ def _overrides(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
 
 def _run(kind: _Kind, config: Any, options: Options) -> int:
     """Runs what `config` describes in its results folder and reports it; an interrupted run can be resumed."""
-    from prefine_ray.results.folder import ResultsDir, StorageError
+    from tqdm import tqdm
 
+    from prefine_ray.orchestration.session.guard import Guard
+    from prefine_ray.results.folder import ResultsDir
+
+    tqdm.monitor_interval = 0  # its thread would keep a process whose output is read no more from ending
     results = ResultsDir(options.results or Path("results") / config.name)
+    resume = f"Resume with: {resume_command(kind.command, options, results.root)}"
+    with Guard(results.root, resume) as guard:
+        try:
+            return _run_guarded(kind, config, options, results, guard)
+        except KeyboardInterrupt:  # while data or base policies are made, or at the end
+            return guard.say_goodbye("Interrupted.")
+
+
+def _run_guarded(kind: _Kind, config: Any, options: Options, results: ResultsDir, guard: Guard) -> int:
+    from prefine_ray.results.folder import StorageError
+
     tracker = _prepare(results, config.name, options)
+    guard.watch_ray()
     try:
         outcome = kind.run(config, results.root, options.data_dir, tracker)
     except StorageError:
         tracker.finish("KILLED")
         raise
-    except KeyboardInterrupt:  # while data or base policies are made
-        return _interrupted(kind, "Interrupted.", results, options)
     if not outcome.complete:
         tracker.finish("KILLED")
-        done = f"Interrupted: {outcome.finished} of {outcome.total} {kind.ended}; they are in {results.root}."
-        return _interrupted(kind, done, results, options)
+        done = f"{outcome.finished} of {outcome.total} {kind.ended}; they are in {results.root}."
+        return guard.say_goodbye(f"Interrupted: {done}")
     kind.show(results.root)
     tracker.finish("FINISHED")
     print(f"\n{outcome.finished} {kind.ended}, {outcome.failed} of them failed. MLflow: prefine ui {results.root}")
     return 1 if outcome.failed else 0
 
 
-def _prepare(results: Any, name: str, options: Options) -> Tracker:
+def _prepare(results: ResultsDir, name: str, options: Options) -> Tracker:
     """Checks folders and cluster; the tracker of the run.
 
     Raises:
@@ -159,11 +173,6 @@ def _prepare(results: Any, name: str, options: Options) -> Tracker:
     if options.retry_failed:
         print(f"{results.forget_failed()} failed cells will run again")
     return tracker
-
-
-def _interrupted(kind: _Kind, text: str, results: Any, options: Options) -> int:
-    print(f"{text}\nResume with: {resume_command(kind.command, options, results.root)}")
-    return INTERRUPTED
 
 
 def resume_command(command: str, options: Options, root: Path) -> str:

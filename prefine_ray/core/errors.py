@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+INTERRUPTED, TERMINATED = 130, 143  # exit statuses of a process that Ctrl-C or SIGTERM ended, as shells have them
+
 
 class PrefineError(Exception):
     """Something that a user can fix; the message names the file or setting, what is wrong, and what would be right."""

@@ -1,6 +1,7 @@
 """Ray actors that step simulators: rollouts for data and evaluation, and counterfactual trajectories.
 
-Their work is pure: when an actor is lost, Ray starts another one, which does the unit again.
+Their work is pure: when an actor is lost, Ray starts another one, which does the unit again. A unit that ends its actor
+every time is not tried for ever (`prefine_ray.orchestration.failures`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.experiment.job import TrainingJob, load_trajectories
 from prefine_ray.orchestration.cluster import ResourcePlan, place
+from prefine_ray.orchestration.failures import UNIT_FAILURES
 from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator
 from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
 from prefine_ray.simulators import VectorStepper
@@ -36,7 +38,7 @@ class EpisodeTable:
     machine: dict[str, str]
 
 
-@ray.remote(max_restarts=-1, max_task_retries=-1)
+@ray.remote(max_restarts=-1, max_task_retries=UNIT_FAILURES)
 class RolloutActor:
     """Runs episodes; keeps the simulators of its latest tasks between calls."""
 
@@ -64,7 +66,7 @@ class RolloutActor:
         return stepper
 
 
-@ray.remote(max_restarts=-1, max_task_retries=-1)
+@ray.remote(max_restarts=-1, max_task_retries=UNIT_FAILURES)
 class CounterfactualActor:
     """Generates counterfactual trajectories beside the learner of the same job."""
 

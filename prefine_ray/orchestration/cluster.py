@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.experiment.config import ResourceConfig
+from prefine_ray.orchestration.session.folder import choose_folder
 
 # The division counts half cores: a trial trains while others evaluate, so a rollout actor and a trial share a core.
 ROLLOUT_CPUS = 0.5
@@ -86,6 +87,7 @@ def connect(address: str | None = None) -> bool:
 
     Raises:
         ClusterError: there is no cluster at the address.
+        RayFolderError: Ray cannot use its folder on this machine.
     """
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
@@ -96,10 +98,11 @@ def connect(address: str | None = None) -> bool:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune prints nothing of its own beside the progress line,
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # which says what failed and names the log
     own: dict[str, Any] = {}
-    protect_token()
+    protect_token(address)
     if address == "local":
         _listen_on_loopback()
         own["include_dashboard"] = False  # ten processes saved
+        own["_temp_dir"] = choose_folder()
         for name, value in _LOG_MONITOR.items():
             os.environ.setdefault(name, value)
     settings: dict[str, Any] = {"runtime_env": {"env_vars": threads}, "logging_level": logging.WARNING, **own}
@@ -112,11 +115,13 @@ def connect(address: str | None = None) -> bool:
     return address != "local"
 
 
-def protect_token() -> None:
+def protect_token(address: str) -> None:
     """Makes Ray's token file readable by its owner only, and before Ray would make one that everybody may read.
 
+    A Ray of this machine alone gets a token of its own in the environment where the file cannot be kept.
+
     Raises:
-        ClusterError: the home folder cannot be written.
+        ClusterError: a cluster is joined, and the home folder cannot be written.
     """
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
         return
@@ -132,6 +137,9 @@ def protect_token() -> None:
     except FileExistsError:
         return  # another process was faster
     except OSError as error:
+        if address == "local":
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+            return
         raise ClusterError(
             f"{path}: Ray's token cannot be kept there ({error.strerror}); set RAY_AUTH_TOKEN_PATH to a file in a "
             "folder that you may write, or HOME to one"

@@ -16,6 +16,7 @@ from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import ResourcePlan
 from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
+from prefine_ray.results.fits import fit_folder
 from prefine_ray.results.folder import ResultsDir
 
 
@@ -59,7 +60,7 @@ def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path,
     inputs = prepare(config, data_directory, actors)
     check_inputs(make_cells(config, inputs), inputs)
     check_files([Path(path) for task in inputs.values() for path in task.files])
-    return SweepContext(inputs, results, plan, actors, str((results.ray_folder / "train").resolve()))
+    return SweepContext(inputs, results, plan, actors, str(fit_folder(results.root).resolve()))
 
 
 def _repair(results: ResultsDir) -> None:

@@ -2,6 +2,7 @@
 
 - A Train worker that is lost runs again from its last checkpoint, WORKER_FAILURES times within one fit.
 - A trial whose process or node is lost runs again TRIAL_FAILURES times; its fit resumes from its last checkpoint.
+- A unit of rollouts or counterfactuals whose actor is lost runs again UNIT_FAILURES times, on a new actor.
 - Tune itself, which ends when a trial's process is killed for lack of memory, is started TUNE_STARTS times.
 - Any other error would come again: it is recorded in the rows of the cells, and the run continues without them.
 """
@@ -15,9 +16,11 @@ from ray.exceptions import ActorDiedError, RayError, RayTaskError
 from ray.train import TrainingFailedError
 
 from prefine_ray.core.errors import PrefineError, last_line
+from prefine_ray.results.folder import StorageError
 
 WORKER_FAILURES = 3
 TRIAL_FAILURES = 5
+UNIT_FAILURES = 5
 TUNE_STARTS = 5
 _CONSTRUCTOR_ERROR = re.compile(r"Traceback|Error|Exception")
 _TRANSIENT_NAME = re.compile(
@@ -35,7 +38,7 @@ def is_transient(error: BaseException) -> bool:
     Anything else that Python code raised follows from the cell's configuration and data; so does what an actor's
     constructor raised, though Ray then speaks of an actor that died.
     """
-    if isinstance(error, PrefineError):
+    if isinstance(error, PrefineError) and not isinstance(error, StorageError):
         return False
     if isinstance(error, ActorDiedError) and error.actor_init_failed:
         return not _CONSTRUCTOR_ERROR.search(str(error)) or bool(_TRANSIENT_NAME.search(last_line(str(error))))

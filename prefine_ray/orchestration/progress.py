@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -15,7 +16,8 @@ from tqdm import tqdm
 
 from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import Cell, Pack
-from prefine_ray.results.folder import ResultsDir, full_message, is_full
+from prefine_ray.orchestration.failures import TRIAL_FAILURES
+from prefine_ray.results.folder import ResultsDir, storage_message, storage_problem
 from prefine_ray.results.heartbeat import Heartbeat, RunningPack
 from prefine_ray.tracking.tracker import Tracker
 
@@ -90,20 +92,28 @@ class RunProgress(Callback, ABC):
         """The process or node of a trial was lost: it runs again, from its last checkpoint."""
         forget_pickled_error(trial)
         text = latest_error(trial)
-        if is_full(text):
-            return self._heartbeat.stop_sweep(full_message(self._results.root))
-        self._results.append_log(self._pack(trial).name, f"lost, runs again\n{text}")
-        self.say(f"lost: {self._label(trial)}, runs again: {last_line(text)}")
+        if self._stops(text):
+            return
+        tries = f"lost {trial.num_failures} of at most {TRIAL_FAILURES} times"
+        self._results.append_log(self._pack(trial).name, f"{tries}, runs again\n{text}")
+        self.say(f"lost: {self._label(trial)}, {tries}, runs again: {last_line(text)} ({self._log(trial)})")
         self._heartbeat.end(self._name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was lost too often: record its cells as failed, with the reason."""
         forget_pickled_error(trial)
         text = latest_error(trial)
-        if is_full(text):
-            return self._heartbeat.stop_sweep(full_message(self._results.root))
+        if self._stops(text):
+            return
         self._write_failure(trial, text)
         self._end(trial, f"FAILED: {self._label(trial)}: {last_line(text)} ({self._log(trial)})")
+
+    def _stops(self, text: str) -> bool:
+        """Stops the run where an error says that a disk takes nothing more."""
+        if problem := storage_problem(text):
+            place = foreign_place(text, problem, self._results.root)
+            self._heartbeat.stop_sweep(storage_message(self._results.root, problem, place))
+        return bool(problem)
 
     def say(self, line: str) -> None:
         """Prints a line above the progress line."""
@@ -153,6 +163,12 @@ def progress_line(name: str, total: int, unit: str, done: int = 0) -> tqdm:
 def forget_pickled_error(trial: Any) -> None:
     """Keeps Tune from unpickling the trial's error from the results folder: the text beside it says the same."""
     trial.run_metadata.pickled_error_filename = None
+
+
+def foreign_place(text: str, problem: str, root: Path) -> Path | None:
+    """The path that an error of a full or read-only disk names, where that is not in the results folder `root`."""
+    named = re.findall(re.escape(problem) + r": '([^']+)'", text)
+    return next((Path(path) for path in named if not Path(path).is_relative_to(root.resolve())), None)
 
 
 def latest_error(trial: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,8 @@ def _evaluate_conditions(pack: Pack, context: SweepContext) -> None:
 def _train_and_evaluate(pack: Pack, context: SweepContext) -> int:
     """The number of cells that failed."""
     job = TrainingJob(pack, context.inputs[pack.task])
-    trained = train_pack(job, context.plan, context.train_storage)
+    log = partial(context.results.append_log, pack.name)
+    trained = train_pack(job, context.plan, context.train_storage, log=log)
     trials = trial_rows(job, trained.curves, trained.policies, trained.wall_s).assign(**trained.machine)
     failed = trials["status"] == "failed"
     if failed.any():

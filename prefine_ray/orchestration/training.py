@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,9 +23,8 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.errors import DamagedFileError
-from prefine_ray.core.files import MissingFileError, file_digest, read_bytes, write_text
+from prefine_ray.core.files import file_digest, write_text
 from prefine_ray.core.provenance import made_on
 from prefine_ray.core.tables import read_table, write_table
 from prefine_ray.core.tensor_files import load_tree, save_tree
@@ -35,6 +36,7 @@ from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
 from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasting_text
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
+from prefine_ray.results.fits import DIGESTS, ERROR, check_checkpoint, stored_checkpoints
 
 _STATE, _CURVES, _POLICIES, _WATCHED = (
     "state.safetensors",
@@ -42,10 +44,7 @@ _STATE, _CURVES, _POLICIES, _WATCHED = (
     "population.safetensors",
     "watched.parquet",
 )
-_ERROR = "error.txt"  # the only file of the checkpoint of a fit that failed
-_SNAPSHOT = "checkpoint_manager_snapshot.json"  # Ray Train's list of a fit's checkpoints
 _log = logging.getLogger(__name__)
-_FILES = "files.json"  # of a checkpoint: the digests of its other files
 _RESERVATION = "placement_group"  # in the fit's folder: the id of what its latest worker reserved
 # Ray Train's own settings, unless the environment has others. A fit ends when its controller looks after the worker
 # (every 2 s by default). The watcher for nodes about to be reclaimed is one more process for every fit, and a fit on a
@@ -91,11 +90,32 @@ class Watch(Protocol):
         """Whether the rows of all looks so far end the training."""
 
 
-def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch | None = None) -> TrainedPack:
+class _LostWorkers(train.UserCallback):
+    """Tells why a Train worker was lost, and how often; runs in the controller of the fit."""
+
+    def __init__(self, log: Callable[[str], None]):
+        self._log, self._count = log, 0
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """The fit is tried again from its last checkpoint, or ends."""
+        self._count += 1
+        reasons = "\n".join(str(error) for error in worker_exceptions.values())
+        with suppress(OSError):  # the trial meets a full disk too, and says so
+            self._log(f"its Train worker was lost {self._count} of at most {WORKER_FAILURES} times\n{reasons}")
+
+
+def train_pack(
+    job: TrainingJob,
+    plan: ResourcePlan,
+    storage: str,
+    watch: Watch | None = None,
+    log: Callable[[str], None] = _log.warning,
+) -> TrainedPack:
     """Runs a Ray Train fit for a pack and waits for it.
 
     An interrupted fit of the same pack resumes from its last checkpoint in `storage`. A fit that `watch` stops
-    ends like any other, so that its resources come back (a Tune trial that is killed leaks those of its fit).
+    ends like any other, so that its resources come back (a Tune trial that is killed leaks those of its fit). `log` is
+    told in another process of every worker that is lost.
 
     Raises:
         PackError: fine-tuning raised an error that would come again.
@@ -125,6 +145,7 @@ def train_pack(job: TrainingJob, plan: ResourcePlan, storage: str, watch: Watch 
             storage_path=storage,
             checkpoint_config=train.CheckpointConfig(num_to_keep=1),
             failure_config=train.FailureConfig(max_failures=WORKER_FAILURES),
+            callbacks=[_LostWorkers(log)],  # type: ignore[list-item]  # Train V2 takes such ones
         ),
     )
     checkpoint = trainer.fit().checkpoint
@@ -150,32 +171,11 @@ def _recover_storage(folder: Path) -> None:
         if group and group["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(reserved.read_text())))
     try:
-        for checkpoint in _stored_checkpoints(folder):
+        for checkpoint in stored_checkpoints(folder):
             read_checkpoint(checkpoint)
     except DamagedFileError as error:
         _log.warning("%s; this fit begins again", error)
         shutil.rmtree(folder)
-
-
-def _stored_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a fit that Ray Train would resume from.
-
-    Raises:
-        DamagedFileError: the list is not whole, or names a checkpoint that is not there.
-    """
-    snapshot = folder / _SNAPSHOT
-    if not snapshot.exists():
-        return []
-    try:
-        results = parse_json(read_bytes(snapshot), allow_nan=True)["checkpoint_results"]
-        names = [result["checkpoint_dir_name"] for result in results]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{snapshot}: not a whole list of checkpoints ({error})") from None
-    paths = [folder / str(name) for name in names]
-    for path in paths:
-        if path.parent != folder or not path.is_dir():
-            raise DamagedFileError(f"{snapshot}: names {path.name!r}, which is no checkpoint in its folder")
-    return paths
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def _train_worker(config: dict[str, Any]) -> None:
     except Exception as error:
         text = lasting_text(error)
         with tempfile.TemporaryDirectory() as directory:
-            (Path(directory) / _ERROR).write_text(text)
+            (Path(directory) / ERROR).write_text(text)
             train.report({"failed": True}, checkpoint=train.Checkpoint.from_directory(directory))
 
 
@@ -245,7 +245,7 @@ def write_checkpoint(
     write_table(folder / _WATCHED, watched)
     save_policy(learner.policies(), folder / _POLICIES, PolicyHeader(task=""))
     files = {name: file_digest(folder / name) for name in (_STATE, _CURVES, _WATCHED, _POLICIES)}
-    write_text(folder / _FILES, json.dumps(files))
+    write_text(folder / DIGESTS, json.dumps(files))
 
 
 def read_checkpoint(folder: Path) -> TrainedPack:
@@ -255,10 +255,10 @@ def read_checkpoint(folder: Path) -> TrainedPack:
         PackError: fine-tuning raised an error that would come again.
         DamagedFileError: a file of it was cut, altered or lost.
     """
-    error = folder / _ERROR
+    error = folder / ERROR
     if error.exists():
         raise PackError(error.read_text(errors="replace"))
-    _check_files(folder)
+    check_checkpoint(folder, (_STATE, _CURVES, _WATCHED, _POLICIES))
     state = load_tree(folder / _STATE)
     return TrainedPack(
         policies=load_policy(folder / _POLICIES, allow_diverged=True),
@@ -268,13 +268,3 @@ def read_checkpoint(folder: Path) -> TrainedPack:
         watched=read_table(folder / _WATCHED),
         machine=state.get("machine", {}),
     )
-
-
-def _check_files(folder: Path) -> None:
-    try:
-        files = parse_json(read_bytes(folder / _FILES))
-        wrong = [name for name in (_STATE, _CURVES, _WATCHED, _POLICIES) if file_digest(folder / name) != files[name]]
-    except (JSONContentError, KeyError, TypeError, MissingFileError) as error:
-        raise DamagedFileError(f"{folder}: not a whole checkpoint ({error})") from None
-    if wrong:
-        raise DamagedFileError(f"{folder / wrong[0]}: was cut or altered since the checkpoint was written")

@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,14 +27,15 @@ from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
 from prefine_ray.results.conditions import ConditionParts
+from prefine_ray.results.fits import fit_folder, fit_problem
 from prefine_ray.results.paths import ResultsPaths
 
 KINDS = ("curves", "episodes", "trials")  # in the order of writing
 _ORDER = ["method", "task", "preferred", "num_preferred", "label_noise", "threshold", "weight", "seed"]
 _POLICIES = "policies"  # the note with the digests of a pack's policy files, by cell
 _log = logging.getLogger(__name__)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FULL_TEXTS = ("No space left on device", "Disk quota exceeded")  # where only an error's text is left
+# Why nothing more can be written, by error number; the texts are looked for where only an error's text is left.
+_UNWRITABLE = {number: os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 _STALE_S = 24 * 3600.0  # age of a temporary file that nobody is writing
 
 
@@ -42,34 +44,38 @@ class ResultsFolderError(PrefineError, ValueError):
 
 
 class StorageError(PrefineError, OSError):
-    """The disk of the results folder is full; the message says the remedy."""
+    """Nothing more can be written, since a disk is full or read-only; the message names the place and the remedy."""
 
 
 class FolderInUseError(PrefineError, RuntimeError):
     """Another sweep works in the results folder."""
 
 
-def is_full(error: BaseException | str) -> bool:
-    """Whether an error, or its text, says that a disk is full."""
-    return getattr(error, "errno", None) in _FULL or any(text in str(error) for text in _FULL_TEXTS)
+def storage_problem(error: BaseException | str) -> str:
+    """Why nothing more can be written, from an error or its text: a full or read-only disk; "" for other errors."""
+    if problem := _UNWRITABLE.get(getattr(error, "errno", None) or 0):
+        return problem
+    return next((problem for problem in _UNWRITABLE.values() if problem in str(error)), "")
 
 
-def full_message(root: Path) -> str:
-    """What to do about a full disk."""
+def storage_message(root: Path, problem: str, place: Path | None = None) -> str:
+    """What to do where nothing more can be written to `place`, which is the results folder `root` by default."""
+    remedy = "make it writable" if problem == os.strerror(errno.EROFS) else "make room"
     return (
-        f"{root}: No space left on device. Finished cells are safe there; make room and start the same command again "
-        "to resume"
+        f"{place or root}: {problem}. Finished cells are safe{' there' if place is None else f' in {root}'}; {remedy} "
+        "and start the same command again to resume"
     )
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a finished pack that is missing, cut or altered."""
+    """A file of a finished pack, or of a checkpoint, that is missing, cut or altered."""
 
     problem: str  # names the file
     pack: str
     cells: frozenset[str]  # whose results it takes away; empty where the rows that name them are unreadable
     path: Path | None = None  # of a file that takes no cell's result away; without it, its rows are made again
+    fit: Path | None = None  # the folder of a fit that has not ended, where its checkpoint is at fault
 
 
 class ResultsDir(ResultsPaths):
@@ -121,8 +127,9 @@ class ResultsDir(ResultsPaths):
     def append_log(self, pack: str, text: str) -> None:
         """Adds an error of a pack to its log."""
         path = self.log_path(pack)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a") as log:
+        with self._storage():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._storage(), open(path, "a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')} on {socket.gethostname()}\n{text.rstrip()}\n\n")
 
     def write_failure(self, pack: str, cells: Sequence[dict[str, Any]], error: str) -> None:
@@ -222,8 +229,8 @@ class ResultsDir(ResultsPaths):
         return count
 
     def find_damages(self) -> list[Damage]:
-        """Reads every file of every finished pack and compares its checksum."""
-        return [damage for name in self.packs() for damage in self._damages_of(name)]
+        """Reads every file of every finished pack, and every checkpoint, and compares its checksum."""
+        return [*(damage for name in self.packs() for damage in self._damages_of(name)), *self._damaged_fits()]
 
     def repair(self) -> list[Damage]:
         """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
@@ -231,6 +238,8 @@ class ResultsDir(ResultsPaths):
         for damage in damages:
             if damage.path:
                 damage.path.unlink()
+            elif damage.fit:
+                shutil.rmtree(damage.fit, ignore_errors=True)
             elif damage.cells:
                 self._forget(damage.pack, damage.cells)
             else:
@@ -323,6 +332,11 @@ class ResultsDir(ResultsPaths):
         """The digests of a pack's policy files by cell."""
         return json.loads(self._notes(name).get(_POLICIES, "{}"))
 
+    def _damaged_fits(self) -> Iterator[Damage]:
+        for folder in sorted(path for path in fit_folder(self.root).glob("*") if path.is_dir()):
+            if problem := fit_problem(folder):
+                yield Damage(problem, folder.name, frozenset(), fit=folder)
+
     def _notes(self, name: str) -> dict[str, str]:
         path = self.part_path("trials", name)
         return read_notes(path) if path.exists() else {}
@@ -341,13 +355,14 @@ class ResultsDir(ResultsPaths):
 
     @contextmanager
     def _storage(self) -> Iterator[None]:
-        """Turns a full disk's error into one that says what to do."""
+        """Turns the error of a full or read-only disk into one that says what to do."""
         try:
             yield
         except OSError as error:
-            if not is_full(error) or isinstance(error, StorageError):
+            problem = storage_problem(error)
+            if not problem or isinstance(error, StorageError):
                 raise
-            raise StorageError(full_message(self.root)) from error
+            raise StorageError(storage_message(self.root, problem)) from error
 
     def _remove_stale(self) -> None:
         """Removes temporary files that a killed process left behind."""

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,11 @@ from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes, write_text
 from prefine_ray.core.hashing import digest
-from prefine_ray.results.folder import StorageError, full_message, is_full
+from prefine_ray.results.folder import StorageError, storage_message, storage_problem
 from prefine_ray.results.paths import ResultsPaths
 
 BEAT_S = 5.0
-PHASES = ("preparing", "running", "finished", "stopped")
+PHASES = ("preparing", "running", "finished", "stopped", "lost")  # lost: Ray's head node was
 UNREADABLE = "unreadable"
 _MAX_BYTES = 2**24
 _DIGEST = "digest"  # the key of the hash of all others
@@ -92,10 +93,20 @@ def _check(state: SweepState) -> None:
         raise ValueError("holds a time in the future; the clocks of the machines differ, or it was altered")
 
 
+def mark(root: Path, phase: str) -> None:
+    """Changes the phase in a results folder, for a run that ends without leaving its `Heartbeat`."""
+    state = read_state(root)
+    if state is None or state.phase == UNREADABLE:
+        return
+    state.phase, state.running, state.updated = phase, [], time.time()
+    with suppress(OSError):
+        _write_state(root, state)
+
+
 class Heartbeat:
     """Writes the state every few seconds from a thread of its own; ends the process's work when the disk is full.
 
-    A full disk interrupts the main thread as Ctrl-C does, and leaving the `with` block raises StorageError.
+    A full or read-only disk interrupts the main thread as Ctrl-C does; leaving the `with` block raises StorageError.
     """
 
     def __init__(self, root: Path):
@@ -132,7 +143,8 @@ class Heartbeat:
         """Interrupts the sweep for this reason."""
         if not self._error:
             self._error = error
-            os.kill(os.getpid(), signal.SIGINT)
+            if not self._ended.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
 
     def __enter__(self) -> Heartbeat:
         self._write()
@@ -157,9 +169,13 @@ class Heartbeat:
     def _write(self) -> None:
         self._state.updated = time.time()
         try:
-            content = asdict(self._state)
-            text = json.dumps({**content, _DIGEST: digest(content)}, indent=1)
-            write_text(ResultsPaths(self._root).state_path, text)
+            _write_state(self._root, self._state)
         except OSError as error:
-            if is_full(error) and not self._ended.is_set():
-                self.stop_sweep(full_message(self._root))
+            if problem := storage_problem(error):
+                self.stop_sweep(storage_message(self._root, problem))
+
+
+def _write_state(root: Path, state: SweepState) -> None:
+    content = asdict(state)
+    text = json.dumps({**content, _DIGEST: digest(content)}, indent=1)
+    write_text(ResultsPaths(root).state_path, text)

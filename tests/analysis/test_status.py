@@ -90,6 +90,12 @@ def test_a_stopped_sweep_tells_how_to_resume(tmp_path):
     assert "stopped 10 s ago, process 7 on h; run the same command again to resume" in status_text(tmp_path)
 
 
+def test_a_lost_head_node_is_said(tmp_path):
+    begin(tmp_path, phase="lost", updated=10.0)
+    text = status_text(tmp_path)
+    assert "LOST: Ray's head node was, 10 s ago, process 7 on h; run the same command again to resume" in text
+
+
 def test_before_the_first_cell(tmp_path):
     ResultsDir(tmp_path).write_config(dump_config(CONFIG))
     assert "no cells yet" in status_text(tmp_path)

@@ -125,6 +125,17 @@ def test_warnings_tell_of_rows_of_different_versions(tmp_path: Path, two_tasks: 
     assert "rows come from different versions: pybullet 3.2.6; pybullet 3.2.7." in told
 
 
+def test_warnings_tell_of_folders_of_different_commits(tmp_path: Path, two_tasks: pd.DataFrame):
+    folders = []
+    for commit in ("abc", "def"):
+        rows = two_tasks.assign(cell=two_tasks["cell"] + commit)
+        folders.append(write_results(tmp_path / commit, rows, with_training=True))
+        trials = pd.read_parquet(folders[-1] / "trials.parquet")
+        trials.assign(commit=commit).to_parquet(folders[-1] / "trials.parquet")
+        assert "side by side" not in " ".join(load_results(folders[-1]).gaps)
+    assert "Rows of different versions stand side by side: abc; def." in load_results(folders).gaps
+
+
 def test_warnings_tell_of_missing_tasks_few_seeds_pooled_and_failed_cells(tmp_path: Path, two_tasks: pd.DataFrame):
     pooled = two_tasks[two_tasks["weight"] == 5.0].assign(cell=lambda rows: rows["cell"] + "-other")
     folder = write_results(tmp_path, pd.concat([two_tasks, pooled]), with_training=True)

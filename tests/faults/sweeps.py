@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -68,6 +71,11 @@ class Sweep:
     def output(self) -> str:
         return (self.folder / "output").read_text()
 
+    def status(self) -> str:
+        """What `prefine status` says of the folder."""
+        command = [sys.executable, "-m", "prefine_ray", "status", str(self.results)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def progress(self) -> set[Path]:
         """Finished parts and checkpoints."""
         return {path for pattern in PROGRESS for path in self.results.glob(pattern)}
@@ -76,6 +84,10 @@ class Sweep:
         """Until a fit has written its first checkpoint."""
         pattern = "ray/train/*/checkpoint_*/state.safetensors"
         self.wait(lambda: list(self.results.glob(pattern)), "the first checkpoint")
+
+    def wait_for_base_cells(self) -> None:
+        """Until the base policy is evaluated; fits begin next."""
+        self.wait(lambda: list(self.results.glob("parts/trials/*.parquet")), "the base cells")
 
     def wait_for_recovery(self) -> float:
         """Seconds until the next checkpoint or finished pack."""
@@ -128,3 +140,13 @@ def assert_same(sweep: Sweep, reference: Sweep) -> int:
     )
     assert {name: content for name, content in policies.items() if not name.startswith(".")} == expected
     return len(sweep.rows())
+
+
+def fill(folder: Path) -> Path:
+    """Writes until nothing more fits."""
+    path = folder / "filler"
+    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(os.urandom(2**16))
+    assert shutil.disk_usage(folder).free < 2**16
+    return path

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 
@@ -14,18 +11,13 @@ SMALL = {**CONFIG, "preferred": ["best"], "weights": [0], "seeds": 1, "finetune"
 DIVERGES = 1e300  # infinite in float32
 
 
-def status(sweep: Sweep) -> str:
-    command = [sys.executable, "-m", "prefine_ray", "status", str(sweep.results)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 @pytest.mark.timeout(3600)
 def test_a_grown_grid_runs_new_cells_only_and_a_diverged_cell_fails_alone(tmp_path):
     sweep = Sweep(tmp_path, tmp_path / "data", SMALL)
     try:
         sweep.start()
         sweep.finish()
-        assert "2 of 2 cells ended, 0 of them failed" in status(sweep)
+        assert "2 of 2 cells ended, 0 of them failed" in sweep.status()
         parts = {path: path.read_bytes() for path in (sweep.results / "parts").rglob("*.parquet")}
         sweep.configure({**SMALL, "weights": [0, 5, DIVERGES]})
         sweep.start()
@@ -49,7 +41,7 @@ def check_after_growth(sweep: Sweep, output: str, parts: dict) -> None:
     log = sweep.results / failed["log"].item()
     assert "diverged" in log.read_text()
     assert set(sweep.rows().query("method == 'prefine'")["weight"]) == {0.0, 5.0}
-    text = status(sweep)
+    text = sweep.status()
     assert "4 of 4 cells ended, 1 of them failed" in text
     assert str(log) in text
     assert "best so far: BallRun threshold 20" in text

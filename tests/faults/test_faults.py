@@ -5,20 +5,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from tests.faults import processes
 from tests.faults.nodes import Cluster, MlflowServer, Node, environment
-from tests.faults.sweeps import CELLS, assert_same
+from tests.faults.sweeps import CELLS, assert_same, fill
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
 
@@ -161,16 +157,6 @@ def test_results_disk_full(sweep, reference, tell):
         f"results disk filled during a fit: stopped with a message after {stopped:.1f} s; with room again the same "
         f"command resumed {seconds:.1f} s later, {rows} episode rows identical"
     )
-
-
-def fill(folder: Path) -> Path:
-    """Writes until nothing more fits."""
-    path = folder / "filler"
-    with contextlib.suppress(OSError), open(path, "wb", buffering=0) as file:
-        while True:
-            file.write(os.urandom(2**16))
-    assert shutil.disk_usage(folder).free < 2**16
-    return path
 
 
 def test_network_of_a_node_cut(ray_folder, sweep, reference, tell, network, tmp_path):

@@ -27,7 +27,8 @@ from tests.analysis.synthetic import synthetic_curves, synthetic_episodes
 from tests.fuzz.harness import CASES, Outcomes, WronglyAcceptedError, alterations, judge
 from tests.makers import small_policy
 
-PLANTED = 60  # cases in which a planted defect has to be found
+CELLS = 8
+PLANTED = 45  # cases in which a planted defect has to be found
 FILES = (
     *("parts/*/*.parquet", "policies/*.safetensors", "cells.parquet", "episodes.parquet", "trials.parquet"),
     *("curves.parquet", "state.json"),
@@ -72,6 +73,8 @@ def look(root: Path, file: Path) -> bool:
         PrefineError: as they do.
     """
     told = status_text(root) + " ".join(load_results(root).gaps)
+    if file.parent.name == "trials" and not file.exists():  # its pack is not finished, and not counted
+        return f"{CELLS // 2} of {CELLS} cells ended" in told
     return any(str(file) in line and "amaged" in line for line in [*told.splitlines(), told])
 
 
@@ -106,14 +109,17 @@ def fuzz_folder(whole: Path, copy: Path, count: int, seed: int = 0) -> Outcomes:
                 raise WronglyAcceptedError
             raise DamagedFileError(f"{file}: told")
 
-        outcomes[judge(read, str(file) if file.parent.name != "trials" else str(copy))] += 1
+        how = judge(read, str(file) if file.parent.name != "trials" else str(copy))
+        if how != "refused":
+            outcomes.examples.append(f"{how}: {file}")
+        outcomes[how] += 1
     return outcomes
 
 
 def test_every_altered_file_is_told(whole, tmp_path, capsys):
     outcomes = fuzz_folder(whole, tmp_path / "copy", CASES)
     outcomes.tell("results", capsys)
-    assert outcomes.wrong == 0
+    assert outcomes.wrong == 0, outcomes.examples
 
 
 def nothing(*_: object, **__: object) -> None:

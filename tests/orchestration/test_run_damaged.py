@@ -30,7 +30,6 @@ class Damaged:
 
     folder: Path
     files: list[Path]
-    checkpoint: Path
 
     @property
     def results(self) -> Path:
@@ -93,7 +92,7 @@ def damaged(finished, tmp_path_factory) -> Damaged:
         remove(policies[0]),
         flip(policies[1]),
     ]
-    return Damaged(folder, files, half_a_checkpoint(results, third))
+    return Damaged(folder, [*files, half_a_checkpoint(results, third)])
 
 
 def named(files: list[Path], text: str) -> list[Path]:
@@ -148,7 +147,7 @@ def test_the_sweep_names_every_damage_and_runs_the_cells_again(damaged, finished
     shutil.copytree(damaged.folder, folder)
     (tmp_path / "data").symlink_to(finished[0].parent / "data")
     output = finish(start(folder, CONFIG, *options))
-    moved = [folder / file.relative_to(damaged.folder) for file in (*damaged.files, damaged.checkpoint)]
+    moved = [folder / file.relative_to(damaged.folder) for file in damaged.files]
     assert named(moved, output) == []
     assert ResultsDir(folder / "results").find_damages() == []
     for kind in ("episodes", "curves", "trials"):

@@ -1,4 +1,4 @@
-"""A password in MLflow's address stands nowhere: logs, results, Ray's files, the process list, MLflow's store."""
+"""A password in MLflow's address stands nowhere: no log, result, file of Ray's, process title or store has it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
 """Every damage of a finished pack is named, and its cells run again."""
 
+import json
+
 import pytest
 
 from prefine_ray.core.errors import DamagedFileError
+from prefine_ray.core.files import file_digest
+from prefine_ray.results.fits import DIGESTS, SNAPSHOT, fit_folder
 from prefine_ray.results.folder import ResultsDir
 from tests.results.test_folder import rows
 
@@ -74,3 +78,20 @@ def test_a_damaged_grid_is_named(results):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DamagedFileError, match=r"cells\.parquet"):
         results.read_grid()
+
+
+def test_a_damaged_checkpoint_is_named_and_its_fit_begins_again(tmp_path):
+    checkpoint = fit_folder(tmp_path) / "p" / "checkpoint_1"
+    checkpoint.mkdir(parents=True)
+    state = checkpoint / "state.safetensors"
+    state.write_bytes(bytes(100))
+    (checkpoint / DIGESTS).write_text(json.dumps({state.name: file_digest(state)}))
+    snapshot = {"checkpoint_results": [{"checkpoint_dir_name": checkpoint.name}]}
+    (checkpoint.parent / SNAPSHOT).write_text(json.dumps(snapshot))
+    results = ResultsDir(tmp_path)
+    assert results.find_damages() == []
+    state.write_bytes(bytes(50))
+    (damage,) = results.repair()
+    assert damage.problem == f"{state}: was cut or altered since the checkpoint was written"
+    assert not checkpoint.parent.exists()
+    assert results.find_damages() == []

@@ -4,12 +4,19 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from filelock import FileLock
 
-from prefine_ray.results.folder import FolderInUseError, ResultsDir, StorageError
+from prefine_ray.results.folder import (
+    FolderInUseError,
+    ResultsDir,
+    StorageError,
+    storage_message,
+    storage_problem,
+)
 
 
 def rows(*cells: str, status: str = "finished") -> dict[str, pd.DataFrame]:
@@ -162,3 +169,24 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing_half_written(tmp_path
         assert not list(tmp_path.rglob("parts/**/.*"))
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(errno.ENOSPC, "x"), "No space left on device"),
+        (OSError(errno.EROFS, "x"), "Read-only file system"),
+        ("RayTaskError: OSError: [Errno 122] Disk quota exceeded: 'x'", "Disk quota exceeded"),
+        (OSError(errno.ENOENT, "x"), ""),
+        (ValueError("x"), ""),
+    ],
+)
+def test_a_full_and_a_read_only_disk_are_told_from_other_errors(error, problem):
+    assert storage_problem(error) == problem
+
+
+def test_the_message_names_the_place_and_the_remedy(tmp_path):
+    own = storage_message(tmp_path, "Read-only file system")
+    assert own.startswith(f"{tmp_path}: Read-only file system. Finished cells are safe there; make it writable and")
+    other = storage_message(tmp_path, "No space left on device", Path("/tmp/ray"))
+    assert other.startswith(f"/tmp/ray: No space left on device. Finished cells are safe in {tmp_path}; make room and")

@@ -123,7 +123,8 @@ def _train_and_look(
     job = TrainingJob(pack, context.inputs[pack.task])
     references = reference_rows(job)
     watch = TuningWatch(context, job, rungs.steps, needed, references)
-    trained = train_pack(job, context.plan, context.train_storage, watch)
+    log = partial(context.results.append_log, pack.name)
+    trained = train_pack(job, context.plan, context.train_storage, watch, log)
     if trained.watched.empty or trained.step > trained.watched["step"].max():
         last = watch.look(trained.policies, trained.step)
         trained = replace(trained, watched=pd.concat([trained.watched, last], ignore_index=True))
