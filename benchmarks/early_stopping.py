@@ -18,14 +18,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from prefine_ray.analysis.search_report import trial_table
+from prefine_ray.analysis.search.outcomes import stops
+from prefine_ray.analysis.search.table import read_search
 from prefine_ray.core.files import file_digest
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.experiment.replicates import TaskInputs, shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig, load_search_config
-from prefine_ray.experiment.search_trials import SearchTrial, make_trial, stops
+from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial
 from prefine_ray.orchestration.search.rounds import RoundSearch
-from prefine_ray.orchestration.search.rows import write_trial
+from prefine_ray.orchestration.search.rows import reference_rows, write_pack
 from prefine_ray.orchestration.training import TrainedPack
 from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.results.folder import ResultsDir
@@ -58,19 +59,21 @@ class LocalSearch:
             searcher.on_trial_complete(f"trial-{len(searcher.trials) - 1}", {})
         return self.spent
 
-    def _run_trial(self, number: int, trial: SearchTrial, cutoffs: dict[str, float], rungs: tuple[int, ...]) -> None:
-        job = TrainingJob(trial.pack, self.inputs)
+    def _run_trial(self, number: int, trial: SearchTrial, cutoffs: dict[str, float], rungs: Rungs) -> None:
+        [pack] = trial.packs
+        job = TrainingJob(pack, self.inputs)
+        references = reference_rows(job)
         needed = {int(step): score for step, score in cutoffs.items()}
         started, evaluated = time.process_time(), self.spent.evaluation_s
-        learner, recorder, seen = make_learner(job), CurveRecorder(trial.pack), pd.DataFrame()
-        for stop in (*rungs, trial.pack.settings.steps):
+        learner, recorder, seen = make_learner(job), CurveRecorder(pack), pd.DataFrame()
+        for stop in (*rungs.steps, pack.settings.steps):
             learner.train(stop, recorder)
             seen = pd.concat([seen, self._look(job, learner.policies(), stop)], ignore_index=True)
-            if stops(seen, trial.pack, needed):
+            if stops(seen, references, needed):
                 break
         took = time.process_time() - started - (self.spent.evaluation_s - evaluated)
         trained = TrainedPack(learner.policies(), recorder.frame(), took, learner.step, seen)
-        write_trial(self.results, number, trial, job, trained)
+        write_pack(self.results, number, trial, job, trained, references)
         self.spent.steps += learner.step
         self.spent.training_s += took
         print(f"  trial {number}: {learner.step} steps, {took:.1f} CPU s, {trial.values}", flush=True)
@@ -104,7 +107,8 @@ def main() -> None:
             root = (options.results or Path(folder)) / str(kind)
             local = LocalSearch(config.model_copy(update={"search": search}), inputs, root)
             spent = local.run()
-            best = trial_table(local.results).query("chosen").iloc[0]
+            best = read_search(local.results, local.config).best
+        assert best is not None
         scores = f"{best['normalized_reward']:.2f} | {best['normalized_cost']:.2f}"
         lines.append(f"| {kind} | {spent.steps} | {spent.training_s:.0f} | {spent.evaluation_s:.0f} | {scores} |")
     print("\n".join(lines))

@@ -66,10 +66,24 @@ def _search_line(config: SweepConfig) -> str:
     from prefine_ray.experiment.search_config import SearchConfig
 
     assert isinstance(config, SearchConfig)
+    seeds, (of_tasks, cells) = len(config.tuning_seeds), _problems(config)
     return (
-        f"{config.name}: a search on {config.tasks[0]}, {config.search.trials} trials of "
-        f"{len(config.tuning_seeds)} cells over {', '.join(config.search.space)}"
+        f"{config.name}: a search over {', '.join(config.search.space)}: {config.search.trials} trials of {cells} "
+        f"cells, {of_tasks} on {seeds} tuning seed{'s' if seeds > 1 else ''}"
     )
+
+
+def _problems(config: SweepConfig) -> tuple[str, int]:
+    """The problems of a search in words, and the cells of one trial."""
+    from prefine_ray.experiment.cells import grid_points
+
+    counts = {}
+    for task in config.tasks:
+        points = list(grid_points(config.for_task(task), task))
+        counts[task] = len(points) // len(config.axis_values("weight", task))
+    problems, tasks = sum(counts.values()) // len(config.tuning_seeds), len(counts)
+    words = f"{problems} problem{'s' if problems > 1 else ''}"
+    return (f"{words} of {tasks} tasks" if tasks > 1 else f"{words} of {config.tasks[0]}"), sum(counts.values())
 
 
 def _grid_lines(config: SweepConfig) -> str:

@@ -86,13 +86,15 @@ def show_report(folders: list[Path], output: Path | None = None) -> None:
 
 def show_search_report(root: Path) -> None:
     """Makes table, plots and the best setting again from the rows, and prints the table."""
-    from prefine_ray.analysis.search_report import report_search
+    from prefine_ray.analysis.search.report import report_search
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
 
     paths, text = report_search(root, load_search_config(ResultsDir(root).config_path))
     plots = ", ".join(str(path) for path in paths.plots)
-    print(f"{text}\nTable: {paths.markdown}\nPlots: {plots}\nBest:  {paths.best}")
+    print(f"{text}\nTable: {paths.markdown}\nPlots: {plots}")
+    if paths.best:
+        print(f"Best:  {paths.best}, sections to paste into a sweep's configuration")
 
 
 def _show_budget(folders: list[Path], output: Path | None) -> None:
@@ -106,7 +108,8 @@ def _show_budget(folders: list[Path], output: Path | None) -> None:
 def search_status_text(root: Path) -> str:
     """How many trials have ended, what the driver does, the best trial so far."""
     from prefine_ray.analysis.rows import ResultsError
-    from prefine_ray.analysis.search_report import best_line, trial_table
+    from prefine_ray.analysis.search.report import best_line, count_line, where
+    from prefine_ray.analysis.search.table import read_search
     from prefine_ray.analysis.status import damage_lines, driver_line
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
@@ -114,13 +117,10 @@ def search_status_text(root: Path) -> str:
 
     results = ResultsDir(root)
     config = load_search_config(results.config_path)
-    head = [f"{config.name} in {root}, a search on {config.tasks[0]}", driver_line(read_state(root))]
+    head = [f"{config.name} in {root}, a search on {where(config)}", driver_line(read_state(root))]
     head += damage_lines(results.find_damages())
     try:
-        trials = trial_table(results)
+        tables = read_search(results, config)
     except ResultsError:
         return "\n".join([*head, f"no trial of {config.search.trials} has ended"])
-    failed = int((trials["status"] == "failed").sum())
-    return "\n".join(
-        [*head, f"{len(trials)} of {config.search.trials} trials have ended, {failed} failed", best_line(trials)]
-    )
+    return "\n".join([*head, count_line(tables, config), best_line(tables, config)])

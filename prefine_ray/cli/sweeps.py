@@ -39,10 +39,11 @@ def register(add: Commands) -> None:
     completed_by(tasks, task_names)
     parser.add_argument("--actors", type=COUNT, metavar="N", help="rollout actors (default: from the cluster)")
     extend_help(parser, _methods_text)
-    text = "search hyperparameters on one task with Optuna; trials that have ended are not run again"
+    text = "search one setting of the hyperparameters with Optuna; what has ended is not run again"
     parser = add("search", search, text, "prefine search search --results results/search")
     _run_options(parser, "search", "trials")
-    completed_by(parser.add_argument("--task", metavar="T", help="this task instead of the config's"), task_names)
+    text = "these tasks instead of the config's"
+    completed_by(parser.add_argument("--tasks", "--task", nargs="+", metavar="T", help=text), task_names)
     parser.add_argument("--trials", type=COUNT, metavar="N", help="the number of trials instead of the config's")
 
 
@@ -102,7 +103,7 @@ def search(options: Options) -> int:
     from prefine_ray.experiment.shipped import find_config
     from prefine_ray.orchestration.search.run import run_search
 
-    changes = {"tasks": (options.task,) if options.task else (), "search.trials": options.trials}
+    changes = {"tasks": tuple(options.tasks or ()), "search.trials": options.trials}
     config = load_search_config(find_config(options.config), _overrides(options, changes))
     return _run(_Kind("search", "trials ended", run_search, show_search_report), config, options)
 
@@ -179,7 +180,7 @@ def resume_command(command: str, options: Options, root: Path) -> str:
     config = Path(options.config)
     words = ["prefine", command, str(config.absolute() if config.is_file() else config), "--results", str(root)]
     words += ["--resume", "--data-dir", str(options.data_dir.absolute())]
-    for name in ("address", "actors", "tasks", "task", "trials", "set"):
+    for name in ("address", "actors", "tasks", "trials", "set"):
         if value := getattr(options, name, None):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
     return shlex.join(words)

@@ -88,7 +88,7 @@ class ResourceConfig(Section):
     max_population: Positive | None = 96
 
 
-def _counted(first: int) -> BeforeValidator:
+def counted_from(first: int) -> BeforeValidator:
     """A number n stands for n seeds from `first` on."""
 
     def listed(value: Any) -> Any:
@@ -114,10 +114,10 @@ class SweepConfig(Section):
     tasks: OneOrSeveral[str] = BENCHMARK
     methods: OneOrSeveral[str] = ("prefine",)
     # Reported; a number n stands for 0 to n - 1.
-    seeds: Annotated[tuple[Seed, ...], _counted(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
+    seeds: Annotated[tuple[Seed, ...], counted_from(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
     # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for
     # 1000 to 1000 + n - 1. Without any it is picked on the reported episodes.
-    tuning_seeds: Annotated[tuple[Seed, ...], _counted(FIRST_TUNING_SEED)] = ()
+    tuning_seeds: Annotated[tuple[Seed, ...], counted_from(FIRST_TUNING_SEED)] = ()
     # zoo: the shipped base policy; clone: imitates the best unsafe episodes of the data; bc_all: imitates all of
     # them; or a policy file, relative to the working directory, {task} allowed
     base: str = "zoo"

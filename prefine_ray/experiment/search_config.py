@@ -1,9 +1,11 @@
-"""The configuration of a hyperparameter search: a sweep's, with a `search` section that says what to vary."""
+"""The configuration of a hyperparameter search: a sweep's, with a `search` section that says what to vary.
+
+A search looks for one setting of the hyperparameters. Tasks, kinds of preferred trajectories, numbers of them,
+thresholds and wrong labels make its problems: each trial tries one setting on all of them.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,56 +13,27 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from prefine_ray.core.checked_yaml import parse_yaml
 from prefine_ray.experiment.axes import axes
-from prefine_ray.experiment.config import SweepConfig, load_config_as
-from prefine_ray.methods.prefine.settings import FineTuneAdvanced, FineTuneSettings
+from prefine_ray.experiment.config import Seed, SweepConfig, counted_from, load_config_as
+from prefine_ray.experiment.search_space import (
+    AXES,
+    COUNTERFACTUALS,
+    RULE,
+    SHARE,
+    WEIGHT,
+    Dimension,
+    Range,
+    checked_space,
+    ends,
+    own_value,
+    sweep_of,
+)
 from prefine_ray.methods.registry import get_method
+from prefine_ray.rollouts.collection import DataConfig
 
-Scalar = int | float | str
-Values = dict[str, Scalar]
-WEIGHT = "weight"  # of the cells; the other dimensions are keys of `finetune`
-_ADVANCED = "advanced."
-_NOT_SEARCHED = {"advanced", "advanced.log_every", "advanced.checkpoint_every"}  # the latter do not change a result
-_RANGE_FORM = "give {low: 0.01, high: 1, log: true} (or step: S instead of log), or a list of values"
-
-
-class Range(BaseModel):
-    """Numbers from `low` to `high`, both included."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    low: float
-    high: float
-    log: bool = False  # drawn evenly over the orders of magnitude
-    step: Annotated[float, Field(gt=0)] | None = None  # only low, low + step, ...
-
-    @model_validator(mode="after")
-    def _order(self) -> Range:
-        if not self.low < self.high:
-            raise ValueError("low must be below high")
-        if self.log and (self.low <= 0 or self.step is not None):
-            raise ValueError("log needs low above 0 and no step")
-        return self
-
-
-Dimension = Range | tuple[Scalar, ...]
-
-
-def _dimension(value: Any) -> Dimension:
-    """A Range or the tuple of a list of values; messages without pydantic's names of union members."""
-    if isinstance(value, Range):
-        return value
-    if isinstance(value, list | tuple):
-        if len(value) < 2 or any(isinstance(item, bool) or not isinstance(item, Scalar) for item in value):
-            raise ValueError("a list of values needs at least two numbers or names")
-        return tuple(value)
-    if not isinstance(value, dict):
-        raise ValueError(f"{_RANGE_FORM}, not {value!r}")
-    try:
-        return Range.model_validate(value)
-    except ValidationError as error:
-        found = error.errors()[0]
-        where = "".join(f"{part}: " for part in found["loc"])
-        raise ValueError(f"{where}{found['msg'].removeprefix('Value error, ')}; {_RANGE_FORM}") from error
+# Seeds of replicates and of data from here on are a search's: sweeps report replicates from 0 on and pick weights on
+# those from 1000 on. So what a search has seen is in no table.
+FIRST_SEARCH_SEED = 2000
+_OF_A_SETTING = ("weights", "selection", "counterfactuals", "finetune")  # keys that are the same for all tasks
 
 
 class SearchSettings(BaseModel):
@@ -68,86 +41,124 @@ class SearchSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    space: dict[str, Any]  # keys of `finetune`, and weight, each with a Dimension
+    # Keys of `finetune`, weight, selection.rule, selection.share and counterfactuals, each with a Dimension.
+    space: dict[str, Any]
+    start: dict[str, Any] | None = None  # a value for every key of the space: trial 0, which the best is compared with
     trials: Annotated[int, Field(gt=0)] = 32
     # Trials of one round are suggested from the results of earlier rounds only: the suggestions are then the same
     # on any cluster and after any interruption. At least as many as can run at once.
     round: Annotated[int, Field(gt=0)] = 4
-    early_stopping: Literal["asha"] | None = None  # null: every trial runs to finetune.steps
-    first_rung: Annotated[int, Field(gt=0)] = 100  # asha: gradient steps before the first decision
-    reduction_factor: Annotated[int, Field(gt=1)] = 3  # asha: the top 1/factor continues from each rung
+    # asha: of one task, a trial is ended at rungs of gradient steps; tasks: at rungs of tasks, in the order of `tasks`,
+    # so that a setting that is hopeless on the first ones is not run on the others; null: every trial runs in full.
+    early_stopping: Literal["asha", "tasks"] | None = None
+    first_rung: Annotated[int, Field(gt=0)] = 100  # gradient steps, or tasks, before the first decision
+    # The top 1/factor continues from each rung; the next one is `reduction_factor` times as far.
+    reduction_factor: Annotated[int, Field(gt=1)] = 3
 
     @field_validator("space", mode="after")
     @classmethod
     def _dimensions(cls, space: dict[str, Any]) -> dict[str, Dimension]:
-        keys = [*FineTuneSettings.model_fields, *(f"{_ADVANCED}{key}" for key in FineTuneAdvanced.model_fields)]
-        known = [WEIGHT, *(key for key in keys if key not in _NOT_SEARCHED)]
-        if not space:
-            raise ValueError(f"give at least one of {', '.join(known)}")
-        for key in space:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"{key}: unknown key.{hint} Known keys: {', '.join(known)}.")
-        checked: dict[str, Dimension] = {}
-        for key, value in space.items():
-            try:
-                checked[key] = _dimension(value)
-            except ValueError as error:
-                raise ValueError(f"{key}: {error}") from error
-        return checked
+        return checked_space(space)
+
+    @model_validator(mode="after")
+    def _start_is_in_the_space(self) -> SearchSettings:
+        if self.start is None:
+            return self
+        if odd := {*self.start} ^ {*self.space}:
+            raise ValueError(
+                f"start: give a value for every key of the space and for no other: {', '.join(sorted(odd))}"
+            )
+        for key, value in self.start.items():
+            if value not in self.space[key]:
+                raise ValueError(f"start.{key}: {value!r} is not in the space")
+        return self
 
 
 class SearchConfig(SweepConfig):
-    """One task's hyperparameter search; every trial is a pack of cells, one for each tuning seed."""
+    """A hyperparameter search; a trial has one pack of cells per task, for its problems and the tuning seeds."""
 
+    seeds: Annotated[tuple[Seed, ...], counted_from(0)] = ()  # none: a search reports nothing
+    # Every trial runs on these replicates; a number n stands for 2000 to 2000 + n - 1.
+    tuning_seeds: Annotated[tuple[Seed, ...], counted_from(FIRST_SEARCH_SEED)] = ()
+    data: DataConfig = DataConfig(seed=FIRST_SEARCH_SEED)
     search: SearchSettings
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_data(cls, content: Any) -> Any:
+        """Data of its own, also where the file says something else of them."""
+        if isinstance(content, dict) and isinstance(content.get("data"), dict):
+            return {**content, "data": {"seed": FIRST_SEARCH_SEED, **content["data"]}}
+        return content
+
     @model_validator(mode="after")
-    def _one_grid_point(self) -> SearchConfig:
-        for name in ("tasks", "methods"):
-            if len(getattr(self, name)) != 1:
-                raise ValueError(f"{name}: a search has exactly one, not {', '.join(getattr(self, name))}")
+    def _one_setting(self) -> SearchConfig:
         if self.methods != ("prefine",):
             raise ValueError("methods: a search is for prefine")
-        if self.task_settings:
-            raise ValueError("task_settings: a search has one task; write its settings in the sections themselves")
-        if not self.tuning_seeds:
-            raise ValueError("tuning_seeds: give at least one, as in tuning_seeds: 3; trials run on these seeds")
-        for name in get_method("prefine").axes:
+        if self.evaluation.conditions:
+            raise ValueError("evaluation.conditions: a search has none; give them in the sweep of the setting it finds")
+        for name in {*AXES} & {*get_method("prefine").axes}:
             if name != WEIGHT and len(self.axis_values(name, self.tasks[0])) != 1:
-                raise ValueError(f"{axes()[name].key}: a search has exactly one value; give one")
+                key = axes()[name].key
+                raise ValueError(
+                    f"{key}: a search has one setting at a time: give one value, or several in search.space"
+                )
         if WEIGHT not in self.search.space and len(self.fixed_weights) != 1:
             raise ValueError("search.space.weight: give a range here, or exactly one weight above 0 in weights")
+        for task, content in self.task_settings.items():
+            if own := {*content} & {*_OF_A_SETTING}:
+                raise ValueError(f"task_settings.{task}.{min(own)}: a search looks for one setting for all tasks")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_nothing_with_reported_results(self) -> SearchConfig:
+        first = FIRST_SEARCH_SEED
+        if self.seeds:
+            raise ValueError("seeds: a search reports nothing; leave this out and give tuning_seeds")
+        if not self.tuning_seeds:
+            raise ValueError("tuning_seeds: give at least one, as in tuning_seeds: 3; trials run on these seeds")
+        if early := [seed for seed in self.tuning_seeds if seed < first]:
+            raise ValueError(
+                f"tuning_seeds: {early} are replicates of sweeps; a search's start at {first}, as in tuning_seeds: 3"
+            )
+        of_tasks = [content["data"] for content in self.task_settings.values() if "data" in content]
+        if any(seed < first for seed in (self.data.seed, *(data.get("seed", first) for data in of_tasks))):
+            raise ValueError(f"data.seed: data of sweeps; a search's have seeds of at least {first} (the default)")
         return self
 
     @model_validator(mode="after")
     def _every_corner_is_valid(self) -> SearchConfig:
         for key, dimension in self.search.space.items():
-            ends = (dimension.low, dimension.high) if isinstance(dimension, Range) else dimension
-            for value in ends:
-                if key == WEIGHT:
-                    if isinstance(value, str) or not 0 <= value < float("inf"):
-                        raise ValueError(f"search.space.weight: weights are finite and at least 0 (got {value!r})")
-                    continue
+            for value in ends(dimension):
+                if key == WEIGHT and (isinstance(value, str) or not 0 <= value < float("inf")):
+                    raise ValueError(f"search.space.weight: weights are finite and at least 0 (got {value!r})")
                 try:
-                    with_values(self, {key: value})
+                    sweep_of(self, {RULE: "likely", key: value} if key == SHARE else {key: value})
                 except ValidationError as error:
                     message = error.errors()[0]["msg"].removeprefix("Value error, ")
                     raise ValueError(f"search.space.{key}: {message} (got {value!r})") from error
-            if isinstance(dimension, Range) and not isinstance(searched_value(self, key), int | float):
+            if isinstance(dimension, Range) and not isinstance(own_value(self, key), int | float):
                 raise ValueError(f"search.space.{key}: names, not numbers: give a list of values")
+        if SHARE in self.search.space and {"none"} == {*self.search.space.get(RULE, [own_value(self, RULE)])}:
+            raise ValueError("search.space.selection.share: the rule is none; give another, or several to choose from")
         return self
 
     @model_validator(mode="after")
     def _rungs_are_reached(self) -> SearchConfig:
-        if self.search.early_stopping is None:
+        first, tasks = self.search.first_rung, len(self.tasks)
+        if self.search.early_stopping == "tasks" and first >= tasks > 1:
+            raise ValueError(
+                f"search.first_rung: must be below the number of tasks, {tasks}, for early_stopping: tasks"
+            )
+        if self.search.early_stopping != "asha":
             return self
+        if tasks > 1:
+            raise ValueError("search.early_stopping: asha is for one task; with several give tasks")
         if "steps" in self.search.space:
             raise ValueError("search.space.steps: early stopping chooses the steps; leave them out of the space")
-        if self.search.first_rung >= self.settings("prefine").steps:
+        if first >= self.settings("prefine").steps:
             raise ValueError(f"search.first_rung: must be below finetune.steps, {self.settings('prefine').steps}")
-        if self.needs_counterfactual_actors and self.search.first_rung % searched_value(self, "advanced.refresh_every"):
+        if self.needs_counterfactual_actors and first % own_value(self, "advanced.refresh_every"):
             raise ValueError(
                 "search.first_rung: must be a multiple of finetune.advanced.refresh_every with counterfactual actors"
             )
@@ -158,28 +169,11 @@ class SearchConfig(SweepConfig):
         """The weights above 0 of the `weights` key."""
         return tuple(weight for weight in self.axis_values(WEIGHT, self.tasks[0]) if weight > 0)
 
-
-def searched_value(config: SweepConfig, key: str) -> Any:
-    """The configuration's own value of a searched key; a number for the weight."""
-    if key == WEIGHT:
-        return 0.0
-    settings: Any = config.settings("prefine")
-    return (
-        getattr(settings.advanced, key.removeprefix(_ADVANCED)) if key.startswith(_ADVANCED) else getattr(settings, key)
-    )
-
-
-def with_values(config: SweepConfig, values: Mapping[str, Any]) -> FineTuneSettings:
-    """The configuration's fine-tuning settings with searched values in place.
-
-    Raises:
-        pydantic.ValidationError: a value is not possible.
-    """
-    content = config.settings("prefine").model_dump()
-    for key, value in values.items():
-        section = content["advanced"] if key.startswith(_ADVANCED) else content
-        section[key.removeprefix(_ADVANCED)] = value
-    return FineTuneSettings(**content)
+    @property
+    def needs_counterfactual_actors(self) -> bool:
+        """Whether actors make counterfactuals for any trial."""
+        searched = self.search.space.get(COUNTERFACTUALS, ())
+        return bool({*searched} & {*get_method("prefine").modes}) or super().needs_counterfactual_actors
 
 
 def is_search_file(path: Path) -> bool:

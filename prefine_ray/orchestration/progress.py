@@ -36,6 +36,10 @@ class RunProgress(Callback, ABC):
     def _pack(self, trial: Any) -> Pack:
         """The pack that a trial runs."""
 
+    def _name(self, trial: Any) -> str:
+        """What the heartbeat knows a trial by."""
+        return self._pack(trial).name
+
     @abstractmethod
     def _label(self, trial: Any) -> str:
         """Human-readable."""
@@ -77,7 +81,7 @@ class RunProgress(Callback, ABC):
         """A trial begins, or begins again."""
         pack, now = self._pack(trial), time.time()
         self._heartbeat.begin(
-            RunningPack(pack.name, pack.task, self._label(trial), self._size(trial), now, trial.num_failures)
+            RunningPack(self._name(trial), pack.task, self._label(trial), self._size(trial), now, trial.num_failures)
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -93,7 +97,7 @@ class RunProgress(Callback, ABC):
         tries = f"lost {trial.num_failures} of at most {TRIAL_FAILURES} times"
         self._results.append_log(self._pack(trial).name, f"{tries}, runs again\n{text}")
         self.say(f"lost: {self._label(trial)}, {tries}, runs again: {last_line(text)} ({self._log(trial)})")
-        self._heartbeat.end(self._pack(trial).name)
+        self._heartbeat.end(self._name(trial))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was lost too often: record its cells as failed, with the reason."""
@@ -121,7 +125,7 @@ class RunProgress(Callback, ABC):
     def _end(self, trial: Any, line: str) -> None:
         self._bar.update(self._size(trial))
         self.say(line)
-        self._heartbeat.end(self._pack(trial).name)
+        self._heartbeat.end(self._name(trial))
         self._tracker.update()
 
 

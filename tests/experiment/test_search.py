@@ -1,4 +1,4 @@
-"""The search's decisions, without Ray; the search as a user starts it is in test_search_run.py."""
+"""The search's decisions, without Ray; the search as a user starts it is in tests/orchestration/test_run_search.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from prefine_ray.analysis.search_report import best_snippet, markdown, pareto_front, report_search, trial_table
+from prefine_ray.analysis.search.outcomes import Outcome, cutoffs, step_scores, stops
+from prefine_ray.analysis.search.report import best_line, best_snippet, markdown, report_search
+from prefine_ray.analysis.search.table import pareto_front, read_search
+from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.config import (
     ConfigError,
     config_type,
@@ -20,27 +23,20 @@ from prefine_ray.experiment.config import (
 )
 from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig
-from prefine_ray.experiment.search_trials import (
-    Outcome,
-    SearchTrial,
-    cutoffs,
-    make_trial,
-    mean_scores,
-    rung_rank,
-    rungs,
-)
+from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial, rungs, searched_columns
 from prefine_ray.orchestration.search.rounds import RoundSearch
+from prefine_ray.orchestration.search.rows import grid_rows
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 
-TASK = get_task("BallRun")
-INPUTS = {TASK.name: shared_inputs("data.hdf5", "d", "base.safetensors", "b")}
+INPUTS = {"BallRun": shared_inputs("data.hdf5", "d", "base.safetensors", "b")}
 SPACE = {
     "weight": {"low": 0.5, "high": 50, "log": True},
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
     "advanced.segment": {"low": 1, "high": 4},
     "temperature": [0.5, 1.0],
 }
+START = {"weight": 5, "learning_rate": 1e-3, "advanced.segment": 1, "temperature": 0.5}
 CONFIG = {
     "name": "mini",
     "tasks": ["BallRun"],
@@ -55,27 +51,35 @@ def config(**settings) -> SearchConfig:
     return config_type(SearchConfig)(**{**CONFIG, "search": {**CONFIG["search"], **settings}})
 
 
-def write_trial(results: ResultsDir, number: int, trial: SearchTrial, score: dict[int, tuple[float, float]]) -> None:
-    """The rows of a trial that had these (normalised reward, normalised cost) at these steps."""
-    cells = trial.pack.cells
-    spread = TASK.reward_max - TASK.reward_min
+Score = tuple[float, float]
+
+
+def write_pack(results: ResultsDir, number: int, trial: SearchTrial, pack: Pack, score: dict[int, Score]) -> None:
+    """The rows of a trial's pack that had these (normalised reward, normalised cost) at these steps."""
+    task = get_task(pack.task)
+    spread = task.reward_max - task.reward_min
     episodes = [
         {
             **cell.identity,
             "stage": "finetuned" if step == max(score) else "rung",
             "step": step,
             "episode": 0,
-            "return": TASK.reward_min + spread * reward,
-            "cost": cost * TASK.middle_threshold,
+            "return": task.reward_min + spread * reward,
+            "cost": cost * cell.axes["threshold"],
             "terminated": False,
         }
         for step, (reward, cost) in score.items()
-        for cell in cells
+        for cell in pack.cells
     ]
-    asked = {f"search.{key}": value for key, value in trial.values.items()}
-    common = {"number": number, "steps": max(score), "wall_s": 1.0, "status": "finished", "error": "", **asked}
-    trials = [{**cell.identity, **common} for cell in cells]
-    results.write_part(trial.pack.name, {"episodes": pd.DataFrame(episodes), "trials": pd.DataFrame(trials)})
+    common = {"number": number, "steps": max(score), "wall_s": 1.0, "status": "finished", "error": "", "reference": 1.0}
+    trials = [{**cell.identity, **common, **searched_columns(trial.values)} for cell in pack.cells]
+    results.write_part(pack.name, {"episodes": pd.DataFrame(episodes), "trials": pd.DataFrame(trials)})
+
+
+def write_trial(results: ResultsDir, number: int, trial: SearchTrial, score: dict[int, Score]) -> None:
+    """The rows of all packs of a trial."""
+    for pack in trial.packs:
+        write_pack(results, number, trial, pack, score)
 
 
 def made_up(values: dict) -> dict[int, tuple[float, float]]:
@@ -119,7 +123,7 @@ def test_results_change_the_suggestions_and_the_seed_does(tmp_path):
     assert all(a != b for a, (_, b, _) in zip(first, drive(tmp_path / "2", other, at_once=1), strict=True))
 
 
-def test_a_search_goes_on_where_it_was_cut(tmp_path):
+def test_a_cut_search_resumes(tmp_path):
     whole = drive(tmp_path / "whole", config(), at_once=2)
     drive(tmp_path / "cut", config(), at_once=2, stop_after=7)
     rest = drive(tmp_path / "cut", config(), at_once=2)
@@ -139,40 +143,40 @@ def test_suggestions_stay_in_the_space_and_are_tidy(tmp_path):
 
 
 def test_rungs_and_cutoffs():
-    assert rungs(config()) == (10, 30, 90)
-    assert rungs(config(early_stopping=None)) == ()
-    earlier = [Outcome({10: (0.1 * i, 0.5), 30: (0.5, 0.5)}, failed=False) for i in range(4)]
-    earlier.append(Outcome({10: (0.9, 1.5)}, failed=False))  # unsafe: under all safe ones
-    needed = cutoffs(config(), earlier)
-    assert needed[10] == pytest.approx(0.1 + 0.1 * 2 / 3)  # the 2/3 quantile of -1.5e6, 0, 0.1, 0.2, 0.3
+    assert rungs(config()).steps == (10, 30, 90)
+    assert rungs(config(early_stopping=None)) == Rungs()
+    earlier = [Outcome(True, at_rungs={10: 0.1 * i, 30: 0.5}) for i in range(4)] + [Outcome(True, at_rungs={10: -0.3})]
+    needed = cutoffs(rungs(config()), 3, earlier)
+    assert needed[10] == pytest.approx(0.1 + 0.1 * 2 / 3)  # the 2/3 quantile of -0.3, 0, 0.1, 0.2, 0.3
     assert needed[30] == 0.5
     assert 90 not in needed
-    assert cutoffs(config(), []) == {}
-
-
-def test_safe_trials_rank_by_reward_over_unsafe_ones_by_cost():
-    ordered = [(0.9, 0.2), (0.1, 1.0), (-0.6, 0.0), (2.0, 1.01), (0.0, 5.0)]
-    scores = [rung_rank(*point) for point in ordered]
-    assert scores == sorted(scores, reverse=True)
+    assert cutoffs(rungs(config()), 3, []) == {}
 
 
 def test_a_trial_is_named_by_what_determines_its_rows():
     values = {"weight": 2.0, "learning_rate": 1e-3, "advanced.segment": 1, "temperature": 1.0}
-    name = make_trial(config(), values, INPUTS).pack.name
-    assert make_trial(config(trials=99, round=1), values, INPUTS).pack.name == name
-    assert make_trial(config(), {**values, "advanced.segment": 2}, INPUTS).pack.name != name
-    assert make_trial(config(early_stopping=None), values, INPUTS).pack.name != name
+    [pack] = make_trial(config(), values, INPUTS).packs
+    assert make_trial(config(trials=99, round=1), values, INPUTS).packs[0].name == pack.name
+    assert make_trial(config(), {**values, "advanced.segment": 2}, INPUTS).packs[0].name != pack.name
+    assert make_trial(config(early_stopping=None), values, INPUTS).packs[0].name != pack.name
+    assert [cell.axes["weight"] for cell in pack.cells] == [2.0, 2.0]
+    assert [(cell.seed, cell.split) for cell in pack.cells] == [(2000, "tuning"), (2001, "tuning")]
+    assert pack.settings.learning_rate == 1e-3
+
+
+def test_a_policy_that_diverged_ends_its_training(tmp_path):
+    results, values = (
+        ResultsDir(tmp_path),
+        {"weight": 2.0, "learning_rate": 1e-3, "advanced.segment": 1, "temperature": 1.0},
+    )
     trial = make_trial(config(), values, INPUTS)
-    assert [cell.axes["weight"] for cell in trial.pack.cells] == [2.0, 2.0]
-    assert trial.pack.settings.learning_rate == 1e-3
-
-
-def test_mean_scores_show_a_policy_that_diverged():
-    sums = {"return": [0.0, 0.0, 1.0, float("nan")], "cost": [10.0, 30.0, 1.0, 2.0]}
-    rows = pd.DataFrame({"step": [1, 1, 2, 2], **sums, "terminated": False})
-    scores = mean_scores(rows, "BallRun", 20.0)
-    assert scores[1][1] == 1.0
-    assert scores[2][0] != scores[2][0]
+    write_trial(results, 0, trial, {10: (0.5, 0.5), 30: (0.4, 0.5)})
+    looks, rows = (results.read_part(kind, trial.packs[0].name) for kind in ("episodes", "trials"))
+    assert step_scores(looks, rows, [10, 30, 90]) == pytest.approx({10: 0.5, 30: 0.4})
+    assert not stops(looks, rows, {30: 0.4 - 1e-9})
+    assert stops(looks, rows, {30: 0.41})
+    looks.loc[looks["step"] == 30, "return"] = float("nan")
+    assert stops(looks, rows, {})
 
 
 def test_pareto_front():
@@ -187,20 +191,27 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
     results.write_config(dump_config(settings))
     assert results.is_search
     points = {0: (0.9, 1.5), 1: (0.5, 0.4), 2: (0.4, 0.6), 3: (0.2, 0.1)}
+    trials = {}
     for number, point in points.items():
         values = {"weight": 1.5 + number, "learning_rate": 1e-3, "advanced.segment": 2, "temperature": 0.5}
-        write_trial(results, number, make_trial(settings, values, INPUTS), {10: (0.0, 9.0), 30: point})
-    table = trial_table(results)
+        trials[number] = make_trial(settings, values, INPUTS)
+        write_trial(results, number, trials[number], {10: (0.0, 9.0), 30: point})
+    results.write_grid(grid_rows(trials))
+    tables = read_search(results, settings)
+    table = tables.trials
     assert table["number"].tolist() == [0, 1, 2, 3]
     assert table["front"].tolist() == [True, True, False, True]
     assert table["safety"].tolist() == ["unsafe", "safe", "safe", "safe"]
     assert table.loc[table["chosen"], "number"].tolist() == [1]
     assert table["normalized_reward"].tolist() == pytest.approx([0.9, 0.5, 0.4, 0.2])
-    text = markdown(table, settings)
+    text = markdown(tables, settings)
     assert [line.split(" | ")[0] for line in text.splitlines() if "[" in line][:4] == ["| 1", "| 2", "| 3", "| 0"]
+    assert best_line(tables, settings).startswith(
+        "best trial: 1, score 0.500 (next, trial 2 0.400), normalised reward 0.5"
+    )
     paths, _ = report_search(tmp_path, settings)
     assert all(path.stat().st_size > 5000 for path in paths.plots)
-    sweep = parse_config(yaml.safe_dump({"name": "best", **yaml.safe_load(best_snippet(table, settings))}), "best")
+    sweep = parse_config(yaml.safe_dump({"name": "best", **yaml.safe_load(best_snippet(tables, settings))}), "best")
     finetune = sweep.settings("prefine")
     assert sweep.axis_values("weight", "BallRun") == (0.0, 2.5)
     assert (finetune.advanced.segment, finetune.steps, finetune.temperature) == (2, 30, 0.5)
@@ -220,6 +231,12 @@ def test_report_marks_the_front_and_gives_a_config_to_paste(tmp_path):
         ({"space": {**SPACE, "steps": [10, 20]}}, "search.space.steps: early stopping chooses the steps"),
         ({"trails": 3}, "search.trails: unknown key. Did you mean 'trials'?"),
         ({"first_rung": 100}, "search.first_rung: must be below finetune.steps, 100"),
+        ({"space": {**SPACE, "preferences.margin": [0.5, 1]}}, "preferences.margin: the label rule is not searched"),
+        ({"space": {**SPACE, "selection.rule": ["none", "liekly"]}}, "search.space.selection.rule"),
+        ({"space": {**SPACE, "selection.share": {"low": 0.1, "high": 2}}}, "search.space.selection.share"),
+        ({"space": {**SPACE, "selection.share": [0.1, 0.2]}}, "search.space.selection.share: the rule is none"),
+        ({"start": {"weight": 1}}, "start: give a value for every key of the space and for no other: advanced.segment"),
+        ({"start": {**START, "weight": 99}}, "start.weight: 99 is not in the space"),
     ],
 )
 def test_errors_name_the_file_and_the_key(change, message):
@@ -236,9 +253,3 @@ def test_configs_round_trip_and_are_not_mixed_up(tmp_path):
     assert parse_config_as(SearchConfig, shipped.read_text(), shipped).search.trials > 1
     with pytest.raises(ConfigError, match="run `prefine search"):
         load_config(shipped)
-    own = {**CONFIG, "task_settings": {"BallRun": {"finetune": {"beta": 0.2}}}}
-    with pytest.raises(ConfigError, match="task_settings: a search has one task"):
-        parse_config_as(SearchConfig, yaml.safe_dump(own), "f.yaml")
-    two = yaml.safe_dump({**CONFIG, "tasks": ["BallRun", "CarRun"]})
-    with pytest.raises(ConfigError, match="tasks: a search has exactly one"):
-        parse_config_as(SearchConfig, two, "f.yaml")

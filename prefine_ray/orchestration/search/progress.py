@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefine_ray.analysis.search.outcomes import Outcome
+from prefine_ray.analysis.search.score import safe_count
 from prefine_ray.experiment.cells import Pack
-from prefine_ray.experiment.search_trials import Outcome, read_outcome
 from prefine_ray.orchestration.progress import RunProgress, progress_line
 from prefine_ray.orchestration.search.rounds import RoundSearch
 from prefine_ray.orchestration.search.rows import write_failure
@@ -31,7 +32,12 @@ class SearchProgress(RunProgress):
         super().on_trial_start(iteration, trials, trial, **info)
 
     def _pack(self, trial: Any) -> Pack:
-        return self._searcher.trials[trial.config["number"]].pack
+        """The pack that is not on disk yet, or the last one."""
+        packs = self._searcher.trials[trial.config["number"]].packs
+        return packs[min(self._outcome(trial).tasks, len(packs) - 1)]
+
+    def _name(self, trial: Any) -> str:
+        return self._label(trial)
 
     def _label(self, trial: Any) -> str:
         return f"trial {trial.config['number']}"
@@ -40,18 +46,19 @@ class SearchProgress(RunProgress):
         return 1
 
     def _result(self, trial: Any) -> str:
-        outcome = read_outcome(self._results, self._pack(trial))
-        assert outcome is not None
+        outcome = self._outcome(trial)
         values = ", ".join(f"{key} {value}" for key, value in trial.config["trial"].values.items())
-        result = f"FAILED: {self._log(trial)}" if outcome.failed else _summary(outcome)
+        result = f"FAILED: {self._log(trial)}" if outcome.failed else self._summary(outcome)
         return f"{self._label(trial)}: {result} ({values})"
+
+    def _summary(self, outcome: Outcome) -> str:
+        problems, tasks = len(outcome.problems), len(self._searcher.config.tasks)
+        safe = f"{safe_count(outcome.problems)} of {problems} problem{'s' if problems > 1 else ''} safe"
+        return f"score {outcome.score:.3f}, {safe}, {outcome.tasks} of {tasks} task{'s' if tasks > 1 else ''}"
+
+    def _outcome(self, trial: Any) -> Outcome:
+        return self._searcher.outcome_of(trial.config["number"])
 
     def _write_failure(self, trial: Any, error: str) -> None:
         number = trial.config["number"]
-        write_failure(self._results, number, self._searcher.trials[number], error)
-
-
-def _summary(outcome: Outcome) -> str:
-    reward, cost = outcome.last
-    safe = "safe" if cost <= 1.0 else "unsafe"
-    return f"reward {reward:.3f}, cost {cost:.3f}, {safe}, after {max(outcome.scores)} steps"
+        write_failure(self._results, number, self._searcher.trials[number], self._pack(trial), error)

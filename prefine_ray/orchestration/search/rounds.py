@@ -10,17 +10,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from prefine_ray.analysis.search.outcomes import Outcome, Parts, cutoffs, read_outcome
 from prefine_ray.core.seeding import derive
-from prefine_ray.experiment.search_config import Range, SearchConfig, Values, searched_value
-from prefine_ray.experiment.search_trials import (
-    Outcome,
-    SearchTrial,
-    cutoffs,
-    read_outcome,
-    rungs,
-    tidy,
-)
+from prefine_ray.experiment.search_config import SearchConfig
+from prefine_ray.experiment.search_space import Range, Values, own_value
+from prefine_ray.experiment.search_trials import SearchTrial, rungs, tidy
 from prefine_ray.orchestration.context import RunOutcome
+from prefine_ray.orchestration.search.rows import grid_rows
 from prefine_ray.results.folder import ResultsDir
 
 STARTUP_TRIALS = 8  # drawn at random before Optuna's sampler models the results
@@ -37,10 +33,14 @@ class RoundSearch(OptunaSearch):
     def __init__(self, config: SearchConfig, trial_of: Callable[[Values], SearchTrial], results: ResultsDir):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.config, self.trials = config, dict[int, SearchTrial]()
-        self._trial_of, self._results = trial_of, results
+        self._trial_of, self._results, self._rungs = trial_of, results, rungs(config)
         self._numbers: dict[str, int] = {}  # of Tune's trials that run
         self._told: list[Outcome] = []  # by number, of the rounds before
-        super().__init__(distributions(config), metric=["reward", "cost"], mode=["max", "min"], sampler=_sampler(0))
+        self._needed = dict[int, dict[int, float]]()  # cutoffs, by number
+        self._ended = dict[int, Outcome]()  # by number; what has ended does not change
+        start = [config.search.start] if config.search.start else None
+        space = distributions(config)
+        super().__init__(space, metric="score", mode="max", points_to_evaluate=start, sampler=_sampler(0))
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next trial that has to run; None while a round waits for its last trials; FINISHED after the last."""
@@ -49,10 +49,10 @@ class RoundSearch(OptunaSearch):
             if number % self.config.search.round == 0 and not self._close_round():
                 return None
             trial = self._ask(number)
-            if read_outcome(self._results, trial.pack) is None and not self._is_running(trial):
+            if not self.outcome_of(number).ended and not self._is_running(trial):
                 self._numbers[trial_id] = number
-                given = {"number": number, "trial": trial, "cutoffs": self._cutoffs(), "rungs": rungs(self.config)}
-                return given
+                needed = {str(rung): score for rung, score in self._needed[number].items()}
+                return {"number": number, "trial": trial, "cutoffs": needed, "rungs": self._rungs}
         return Searcher.FINISHED  # type: ignore[return-value]  # as Tune documents it
 
     def on_trial_result(self, trial_id: str, result: dict) -> None:
@@ -64,9 +64,18 @@ class RoundSearch(OptunaSearch):
 
     def outcome(self) -> RunOutcome:
         """How far the search is, on disk."""
-        found = [read_outcome(self._results, trial.pack) for trial in self.trials.values()]
-        ended = [outcome for outcome in found if outcome is not None]
+        ended = [one for number in self.trials if (one := self.outcome_of(number)).ended]
         return RunOutcome(self.config.search.trials, len(ended), sum(outcome.failed for outcome in ended))
+
+    def outcome_of(self, number: int) -> Outcome:
+        """What is on disk of a trial that was suggested."""
+        if number in self._ended:
+            return self._ended[number]
+        packs = [pack.name for pack in self.trials[number].packs]
+        outcome = read_outcome(Parts(self._results, packs, self.config.tasks), self._rungs, self._needed[number])
+        if outcome.ended:
+            self._ended[number] = outcome
+        return outcome
 
     def _ask(self, number: int) -> SearchTrial:
         assert self._ot_study is not None
@@ -74,25 +83,25 @@ class RoundSearch(OptunaSearch):
         values = super().suggest(str(number))
         assert values is not None
         self.trials[number] = self._trial_of(tidy(self.config, values))
+        good = [outcome for outcome in self._told if not outcome.failed]
+        self._needed[number] = cutoffs(self._rungs, self.config.search.reduction_factor, good)
+        self._results.write_grid(grid_rows(self.trials))
         return self.trials[number]
 
     def _is_running(self, trial: SearchTrial) -> bool:
-        return any(self.trials[number].pack.name == trial.pack.name for number in self._numbers.values())
+        return any(self.trials[number].packs == trial.packs for number in self._numbers.values())
 
     def _close_round(self) -> bool:
-        """Tells Optuna the results of the last round, if all its trials have ended."""
+        """Tells Optuna the scores of the last round, if all its trials have ended."""
         if self._numbers:
             return False
         for number in range(len(self._told), len(self.trials)):
-            outcome = read_outcome(self._results, self.trials[number].pack) or Outcome({}, failed=True)
+            found = self.outcome_of(number)
+            outcome = found if found.ended else Outcome(ended=True, failed=True)
             self._told.append(outcome)
-            told = None if outcome.failed else dict(zip(("reward", "cost"), outcome.last, strict=True))
+            told = None if outcome.failed else {"score": outcome.score}
             super().on_trial_complete(str(number), told, error=outcome.failed)
         return True
-
-    def _cutoffs(self) -> dict[str, float]:
-        needed = cutoffs(self.config, [outcome for outcome in self._told if not outcome.failed])
-        return {str(step): score for step, score in needed.items()}
 
 
 def distributions(config: SearchConfig) -> dict[str, BaseDistribution]:
@@ -101,7 +110,7 @@ def distributions(config: SearchConfig) -> dict[str, BaseDistribution]:
     for key, dimension in config.search.space.items():
         if not isinstance(dimension, Range):
             known[key] = CategoricalDistribution(dimension)
-        elif isinstance(searched_value(config, key), int):
+        elif isinstance(own_value(config, key), int):
             low, high, step = int(dimension.low), int(dimension.high), int(dimension.step or 1)
             known[key] = IntDistribution(low, high, log=dimension.log, step=step)
         else:

@@ -1,4 +1,4 @@
-"""Hyperparameter search: Optuna through Ray Tune over one task's fine-tuning, on tuning episodes."""
+"""Hyperparameter search: Optuna through Ray Tune, one setting of the fine-tuning a trial, on tuning episodes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Any
 import pandas as pd
 from ray import tune
 
+from prefine_ray.analysis.search.outcomes import Parts, read_outcome, stops
+from prefine_ray.experiment.cells import Pack
 from prefine_ray.experiment.config import dump_config
 from prefine_ray.experiment.job import TrainingJob, policy_header
 from prefine_ray.experiment.search_config import SearchConfig
-from prefine_ray.experiment.search_trials import SearchTrial, make_trial, read_outcome, stops
+from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial
 from prefine_ray.orchestration.cluster import ResourcePlan, plan_resources
 from prefine_ray.orchestration.context import RunOutcome, SweepContext, make_context
 from prefine_ray.orchestration.evaluation import evaluate_cells
 from prefine_ray.orchestration.failures import lasting_text
 from prefine_ray.orchestration.search.progress import SearchProgress
 from prefine_ray.orchestration.search.rounds import RoundSearch
-from prefine_ray.orchestration.search.rows import write_failure, write_trial
+from prefine_ray.orchestration.search.rows import reference_rows, write_failure, write_pack
 from prefine_ray.orchestration.training import train_pack
 from prefine_ray.orchestration.trials import remove_fit, run_trials
 from prefine_ray.policies.gaussian import GaussianPolicy
@@ -35,8 +37,9 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     """Runs the trials of a search that are not on disk yet, on the connected Ray cluster.
 
     Args:
-        config: the task and what to vary.
-        root: the results folder; trials that have ended there are given to Optuna as they are.
+        config: the problems and what to vary.
+        root: the results folder; trials that have ended there are given to Optuna as they are, and of others only the
+            tasks that lack are run.
         data_directory: where collected data sets are kept.
         tracker: shows the trials in MLflow.
 
@@ -71,7 +74,8 @@ class TuningWatch:
     context: SweepContext
     job: TrainingJob
     steps: tuple[int, ...]
-    cutoffs: dict[int, float]
+    needed: dict[int, float]  # the score at each step to continue
+    references: pd.DataFrame  # see `reference_rows`
 
     def look(self, policies: GaussianPolicy, step: int) -> pd.DataFrame:
         """One row per tuning episode; a policy that diverged has one row of NaN."""
@@ -91,34 +95,37 @@ class TuningWatch:
 
     def stops(self, seen: pd.DataFrame) -> bool:
         """Whether the latest look was too bad to continue."""
-        return stops(seen, self.job.pack, self.cutoffs)
+        return stops(seen, self.references, self.needed)
 
 
 def run_trial(config: dict[str, Any], context: SweepContext) -> None:
-    """One Tune trial: fine-tune its pack, look at it on tuning episodes, write its rows, then report.
+    """One Tune trial: fine-tune and look at the packs that are not on disk yet, task after task, then report.
 
-    As in a sweep, an error that would come again is recorded and the trial ends well.
+    It ends after the last task, at a rung that it does not pass, or with a task that failed: a setting that cannot be
+    used on one task is none for all. As in a sweep, an error that would come again is recorded and the trial ends well.
     """
-    number, trial = config["number"], config["trial"]
-    needed = {int(step): score for step, score in config["cutoffs"].items()}
-    try:
-        _train_and_look(number, trial, needed, context, config["rungs"])
-    except Exception as error:
-        write_failure(context.results, number, trial, lasting_text(error))
-    outcome = read_outcome(context.results, trial.pack)
-    assert outcome is not None
-    tune.report(dict(zip(("reward", "cost"), outcome.last, strict=True)) if outcome.scores else {"failed": True})
-    remove_fit(context, trial.pack.name)
+    trial: SearchTrial = config["trial"]
+    rungs, needed = config["rungs"], {int(rung): score for rung, score in config["cutoffs"].items()}
+    parts = Parts(context.results, [pack.name for pack in trial.packs], [pack.task for pack in trial.packs])
+    while not (outcome := read_outcome(parts, rungs, needed)).ended:
+        pack = trial.packs[outcome.tasks]
+        try:
+            _train_and_look(config["number"], trial, pack, needed, context, rungs)
+        except Exception as error:
+            write_failure(context.results, config["number"], trial, pack, lasting_text(error))
+        remove_fit(context, pack.name)
+    tune.report({"failed": outcome.failed, "score": outcome.score, "tasks": outcome.tasks})
 
 
 def _train_and_look(
-    number: int, trial: SearchTrial, needed: dict[int, float], context: SweepContext, steps: tuple[int, ...]
+    number: int, trial: SearchTrial, pack: Pack, needed: dict[int, float], context: SweepContext, rungs: Rungs
 ) -> None:
-    job = TrainingJob(trial.pack, context.inputs[trial.pack.task])
-    watch = TuningWatch(context, job, steps, needed)
-    log = partial(context.results.append_log, trial.pack.name)
+    job = TrainingJob(pack, context.inputs[pack.task])
+    references = reference_rows(job)
+    watch = TuningWatch(context, job, rungs.steps, needed, references)
+    log = partial(context.results.append_log, pack.name)
     trained = train_pack(job, context.plan, context.train_storage, watch, log)
     if trained.watched.empty or trained.step > trained.watched["step"].max():
         last = watch.look(trained.policies, trained.step)
         trained = replace(trained, watched=pd.concat([trained.watched, last], ignore_index=True))
-    write_trial(context.results, number, trial, job, trained)
+    write_pack(context.results, number, trial, job, trained, references)
