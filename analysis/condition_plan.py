@@ -54,7 +54,7 @@ def missing_evaluations(
         episodes: their rows, plain and under conditions.
         conditions: those that are asked for.
     """
-    if trials.empty or episodes.empty:
+    if not conditions or trials.empty or episodes.empty:
         return []
     finished, there = set(trials.loc[trials["status"] == "finished", "cell"]), _present(episodes)
     cells = grid.assign(ended=grid["cell"].isin(trials["cell"]), finished=grid["cell"].isin(finished))
