@@ -69,4 +69,5 @@ def picked_policies(summary: Summary, episodes: pd.DataFrame) -> list[dict[str, 
     picked = summary.choices[[*SETTING, WEIGHT]].merge(first[[*SETTING, WEIGHT, "cell"]], on=[*SETTING, WEIGHT])
     marked = picked.merge(summary.cells[[*SETTING, METHOD, WEIGHT, SAFETY]], on=[*SETTING, WEIGHT])
     columns = [TASK, PREFERRED, THRESHOLD, WEIGHT, "cell", SAFETY]
-    return marked.loc[marked[METHOD] == PREFINE, columns].to_dict("records")
+    rows = marked.loc[marked[METHOD] == PREFINE, columns].to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]

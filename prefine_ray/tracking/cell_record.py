@@ -97,7 +97,7 @@ class CellRows:
         if self.episodes.empty:
             return {}
         plain = "base" if self.trial["method"] == "base" else "finetuned"
-        values = {}
+        values: dict[str, float] = {}
         for stage, rows in self.episodes.groupby("stage"):
             first, _, condition = str(stage).partition("-")
             if first == plain:

@@ -127,7 +127,7 @@ def _save(folder: Path, policy: Path, observations: int, actions: int, model_id:
     inputs, outputs = (Schema([TensorSpec(np.dtype(np.float32), (-1, size))]) for size in (observations, actions))
     needed = [f"{name}=={installed_version(name)}" for name in ("prefine-ray", "torch")]
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "An input example was not provided")  # the signature is exact
+        warnings.filterwarnings("ignore", ".*An input example was not provided")  # the signature is exact
         pyfunc.save_model(
             str(folder),
             loader_module=_LOADER,
