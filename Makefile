@@ -20,11 +20,11 @@ INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
 
-test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev lint test-unit
+	$(BIN)/python -m pytest -m "ray and not faults and not slow"
 
 test-unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not ray and not faults and not slow"
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not ray and not faults and not slow"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

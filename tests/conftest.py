@@ -12,6 +12,7 @@ _WITH_RAY = (
     "tests/benchmarks/test_benchmarks.py",
     "tests/cluster/test_local_cluster.py",
     "tests/faults/",
+    "tests/orchestration/test_listening.py",
     "tests/orchestration/test_run_",
     "tests/pretrain/test_training.py",
 )
