@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from prefine_ray.gymnasium_ids import register_ids
+
 __version__ = "0.1.0"
 
 _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
+    "SixValuedEnv": "prefine_ray.simulators.clients.six_valued:SixValuedEnv",
     "collect": "prefine_ray.api:collect",
     "evaluate": "prefine_ray.api:evaluate",
     "evaluate_all": "prefine_ray.show:evaluate_all",
@@ -31,6 +34,7 @@ __all__ = [
     "TASKS",
     "FineTuneSettings",
     "SelectionSettings",
+    "SixValuedEnv",
     "collect",
     "evaluate",
     "evaluate_all",
@@ -47,6 +51,8 @@ __all__ = [
     "save_policy",
     "split_preferences",
 ]
+
+register_ids()
 
 
 def __getattr__(name: str) -> Any:
