@@ -37,6 +37,10 @@ OWN_DATA = (
     " comparable with one another, not one to one with published ones."
 )
 DSRL_DATA = "The preference data are DSRL's published files."
+GIVEN_DATA = (
+    "The preference data are of the user's own file or policies (data.source): scores are comparable with one another,"
+    " not with published ones."
+)
 CONSOLE_WIDTH = 120
 CONSOLE_LEGEND = (
     "reward, cost: normalised; viol: episodes over the threshold thr; !: unsafe, ?: uncertain (the 95 % interval of\n"

@@ -19,6 +19,7 @@ from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
 from prefine_ray.methods.registry import methods
 from prefine_ray.results.folder import ResultsDir
+from prefine_ray.results.own_tasks import add_stored_tasks
 from prefine_ray.rollouts.scores import score_table
 from prefine_ray.tasks.spec import TASKS, get_task
 
@@ -70,10 +71,13 @@ def load_results(folders: Path | Sequence[Path]) -> Results:
 
     Raises:
         ResultsError: a folder has no evaluation episodes, or rows that are not what they should be.
+        OwnTaskError: two folders define an own task in different ways.
     """
     paths = (folders,) if isinstance(folders, Path) else tuple(folders)
     if not paths:
         raise ResultsError("no results folder was given")
+    for path in paths:
+        add_stored_tasks(ResultsDir(path))
     rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
     if TEST not in set(rows["split"]):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")

@@ -75,6 +75,7 @@ def collect(options: Options) -> None:
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.actors import start_rollout_actors
     from prefine_ray.orchestration.prepare import collect as run
+    from prefine_ray.tasks.registration import own_definitions
     from prefine_ray.tasks.spec import get_task
 
     task = get_task(options.task)
@@ -82,7 +83,8 @@ def collect(options: Options) -> None:
     asked |= {"resources.rollout_actors": options.actors} if options.actors else {}
     config = parse_config("name: collect", "prefine data collect", asked)
     cluster.connect(options.address)
-    actors = start_rollout_actors(cluster.plan_resources(config.resources, counterfactual_actors=False))
+    plan = cluster.plan_resources(config.resources, counterfactual_actors=False)
+    actors = start_rollout_actors(plan, own_definitions([task.name]))
     path, _ = run(task, config.data, options.data_dir, actors)
     print(path)
 

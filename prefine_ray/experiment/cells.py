@@ -179,6 +179,7 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
             common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}
             base = inputs[task].of(seed).base_digest
             own = {"experiment_seed": config.seed, "base": base, "task": task, "seed": seed}
+            own |= get_task(task).determinants
             name = digest({**common, **own, "method": BASE})
             cells.append(
                 Cell(
@@ -236,6 +237,7 @@ def _named(cell: Cell, method: Method, inputs: ReplicateInputs) -> Cell:
         "episodes": cell.episodes,
         "settings": cell.settings.determinants(),
         "axes": {name: cell.columns[name] for name in cell.axes},
+        **get_task(cell.task).determinants,
     }
     if method.needs_base:
         determinants["base"] = inputs.base_digest

@@ -32,7 +32,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (self.task.obs_dim,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (self.task.act_dim,), np.float32)
-        self._batch: SimulatorBatch = make_batch(self.task, 1)
+        self._batch: SimulatorBatch = make_batch(self.task, 1, pictures=render_mode is not None)
         self._steps: int | None = None  # of the running episode; None when none runs
 
     def reset(
@@ -60,7 +60,8 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         result = self._batch.step(values[None])
         self._steps += 1
         terminated = bool(result.terminated[0])
-        truncated = self._steps >= self.task.horizon and not terminated
+        early = result.truncated is not None and bool(result.truncated[0])
+        truncated = (early or self._steps >= self.task.horizon) and not terminated
         if terminated or truncated:
             self._steps = None
         return (

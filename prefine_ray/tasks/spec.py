@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefine_ray.core.errors import PrefineError
+from prefine_ray.tasks.definition import TaskDefinition
 
-Suite = Literal["bullet", "safety-gymnasium"]
+Suite = Literal["bullet", "safety-gymnasium", "own"]
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
 
 BULLET_THRESHOLDS = (10.0, 20.0, 40.0)
@@ -41,20 +42,33 @@ class Task:
     horizon: int  # steps after which an episode is truncated
     reward_min: float  # normalisation of the return, from DSRL
     reward_max: float
-    cost_max: float  # the largest episode cost of the DSRL data set
-    dsrl_file: str
+    cost_max: float  # the largest episode cost of the DSRL data set; infinite for own tasks
+    dsrl_file: str  # "" for own tasks
     velocity_threshold: float | None = None  # m/s; a step above it costs 1
     in_benchmark: bool = True  # False: an extra beside the ten
+    definition: TaskDefinition | None = None  # of own tasks
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """The three cost thresholds (limits on the episode cost), from strict to lax."""
+        """The cost thresholds (limits on the episode cost), from strict to lax; three but for own tasks."""
+        if self.definition is not None:
+            return self.definition.thresholds
         return BULLET_THRESHOLDS if self.suite == "bullet" else SAFETY_GYMNASIUM_THRESHOLDS
 
     @property
     def middle_threshold(self) -> float:
         """The threshold used where only one is asked for."""
-        return self.thresholds[1]
+        return self.thresholds[len(self.thresholds) // 2]
+
+    @property
+    def has_environment(self) -> bool:
+        """Whether anything can be rolled out; not for own tasks of data alone."""
+        return self.definition is None or self.definition.has_environment
+
+    @property
+    def determinants(self) -> dict[str, Any]:
+        """What names of cells and files hold beside the task's name: the definition of an own task."""
+        return {} if self.definition is None else {"definition": self.definition.determinants()}
 
     def normalized_reward(self, episode_return: FloatOrArray) -> FloatOrArray:
         """(R - R_min) / (R_max - R_min), the DSRL score."""
@@ -104,7 +118,7 @@ BENCHMARK: tuple[str, ...] = tuple(task.name for task in _ALL if task.in_benchma
 
 
 def get_task(name: str | Task) -> Task:
-    """The task of this name (or alias).
+    """The task of this name (or alias): of the table, or of an installed package that brings it.
 
     Raises:
         UnknownTaskError: no task has this name.
@@ -112,6 +126,10 @@ def get_task(name: str | Task) -> Task:
     if isinstance(name, Task):
         return name
     task = TASKS.get(ALIASES.get(name, name))
+    if task is None:
+        from prefine_ray.tasks.registration import add_plug_in  # which puts tasks into the table above
+
+        task = add_plug_in(name)
     if task is None:
         near = difflib.get_close_matches(name, [*TASKS, *ALIASES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
