@@ -1,4 +1,4 @@
-"""`prefine tasks` and `prefine data ...`."""
+"""`prefine data ...`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ _COLLECT = "prefine data collect --task BallRun --episodes 300"
 
 def register(add: Commands) -> None:
     """Adds the commands."""
-    kinds = add.group("tasks", "list the tasks with their sizes, scores and thresholds", "prefine tasks", tasks)
-    kinds("list", tasks, "list the tasks with their sizes, scores and thresholds", "prefine tasks list")
     data = add.group("data", "collect, fetch or describe trajectory files", "prefine data describe --task BallRun")
     _collect_options(data("collect", collect, "roll the shipped behaviours out into a DSRL file", _COLLECT))
     _fetch_options(data("fetch", fetch, "download the published DSRL file", "prefine data fetch --task AntVelocity"))
@@ -36,7 +34,10 @@ def _collect_options(parser: argparse.ArgumentParser) -> None:
     add_data_directory(parser)
     add_address(parser)
     parser.add_argument(
-        "--behaviours", default="zoo", metavar="DIR", help="a ladder of `prefine pretrain` (default: zoo)"
+        "--behaviours",
+        default="zoo",
+        metavar="PATH",
+        help="a ladder of `prefine pretrain`, or a policy file or folder of them (default: zoo)",
     )
     parser.add_argument("--episodes", type=COUNT, default=300, metavar="N", help="episodes (default: %(default)s)")
     parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="seed of the data (default: %(default)s)")
@@ -54,19 +55,6 @@ def _describe_options(parser: argparse.ArgumentParser) -> None:
     add_data_directory(parser)
     parser.add_argument("--file", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
     parser.add_argument("--plot", type=place, metavar="FILE", help="where to draw the scatter (.png, .pdf, .svg)")
-
-
-def tasks(options: Options) -> None:
-    """Prints the tasks."""
-    from prefine_ray.tasks.spec import TASKS
-
-    print(f"{'task':<20} {'suite':<17} {'obs':>4} {'act':>4} {'steps':>6} {'reward 0..1':>18} {'thresholds':>12}")
-    for task in TASKS.values():
-        reward = f"{task.reward_min:.1f}..{task.reward_max:.1f}"
-        limits = "/".join(f"{t:g}" for t in task.thresholds)
-        extra = "" if task.in_benchmark else "  (extra)"
-        sizes = f"{task.obs_dim:>4} {task.act_dim:>4} {task.horizon:>6}"
-        print(f"{task.name:<20} {task.suite:<17} {sizes} {reward:>18} {limits:>12}{extra}")
 
 
 def collect(options: Options) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Annotated, Any, Literal
 
@@ -79,11 +78,6 @@ class TaskDefinition(Section):
     def has_environment(self) -> bool:
         """Whether anything can be rolled out."""
         return self.env != NO_ENVIRONMENT
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """The reward range as numbers; NaN while it is to be read from data."""
-        return (math.nan, math.nan) if self.reward_range == "data" else self.reward_range
 
     def determinants(self) -> dict[str, Any]:
         """What results and data depend on, as plain values: all but where the modules lie."""

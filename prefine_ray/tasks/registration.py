@@ -5,12 +5,12 @@ Nothing is registered on import; workers add the definitions that they are given
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from prefine_ray.tasks.definition import NAME, OwnTaskError, TaskDefinition
@@ -42,11 +42,28 @@ def add_task(name: str, definition: TaskDefinition) -> Task:
         )
     if not re.match(NAME, name):
         raise OwnTaskError(f"task_definitions.{name}: a name of letters, digits, _, . and - is needed")
-    assert definition.observations and definition.actions and definition.horizon
-    sizes = (definition.observations, definition.actions, definition.horizon)
-    task = Task(name, "own", *sizes, *definition.limits, np.inf, "", in_benchmark=False, definition=definition)
-    TASKS[name] = task
+    TASKS[name] = task = _task(name, definition)
     return task
+
+
+def _task(name: str, definition: TaskDefinition) -> Task:
+    if not (definition.observations and definition.actions and definition.horizon):
+        raise OwnTaskError(f"task_definitions.{name}: observations, actions or horizon is missing")
+    if definition.reward_range == "data":
+        raise OwnTaskError(f"task_definitions.{name}.reward_range: [low, high] is needed here")
+    return Task(
+        name=name,
+        suite="own",
+        obs_dim=definition.observations,
+        act_dim=definition.actions,
+        horizon=definition.horizon,
+        reward_min=definition.reward_range[0],
+        reward_max=definition.reward_range[1],
+        cost_max=math.inf,
+        dsrl_file="",
+        in_benchmark=False,
+        definition=definition,
+    )
 
 
 def _difference(known: TaskDefinition, other: TaskDefinition) -> str:
