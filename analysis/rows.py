@@ -103,6 +103,7 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     results = ResultsDir(folder)
     trials = _read_optional([folder], "trials")
     failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
+    evaluated = evaluated | _not_to_evaluate(trials)
     cells = set() if trials.empty else set(trials["cell"])
     if lacking := cells - failed - evaluated:
         yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; resume the sweep."
@@ -111,6 +112,15 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
         yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
     for damage in results.find_damages():
         yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
+
+
+def _not_to_evaluate(trials: pd.DataFrame) -> set[str]:
+    """The cells of tasks without an environment."""
+    return {
+        cell
+        for cell, task in (() if trials.empty else zip(trials["cell"], trials["task"], strict=True))
+        if not get_task(task).has_environment
+    }
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:

@@ -75,10 +75,21 @@ def ui(options: Options) -> None:
 
 def show_report(folders: list[Path], output: Path | None = None) -> None:
     """Makes a sweep's tables, plots and page again from the rows, and prints the table."""
-    from prefine_ray.analysis.report import DSRL_DATA, GIVEN_DATA, OWN_DATA, console_table, make_report
+    from prefine_ray.analysis.report import (
+        DSRL_DATA,
+        GIVEN_DATA,
+        OWN_DATA,
+        console_table,
+        make_offline_report,
+        make_report,
+    )
     from prefine_ray.core.provenance import provenance
     from prefine_ray.results.folder import ResultsDir
 
+    if offline := make_offline_report(folders, output):
+        print(f"{offline.text}\nTable: {offline.markdown}\n")
+        if offline.alone:
+            return
     source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source", "zoo")
     data_note = {"dsrl": DSRL_DATA, "zoo": OWN_DATA}.get(source, GIVEN_DATA)
     report = make_report(folders, output, data_note, provenance())

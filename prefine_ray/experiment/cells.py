@@ -171,9 +171,12 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
 
 
 def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
-    """The base policy's cells, one per task and seed: each on its seed's evaluation episodes."""
+    """The base policy's cells, one per task and seed: each on its seed's evaluation episodes.
+
+    Without an environment there are none.
+    """
     cells = []
-    for task in config.tasks:
+    for task in (name for name in config.tasks if get_task(name).has_environment):
         for seed in config.seeds:
             episodes = config.evaluation.episodes
             common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}

@@ -84,6 +84,8 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
         NoBehavioursError: there is no policy, or none of a ladder is inside.
         PolicyFileError: a given policy is damaged, or not for this task.
     """
+    if not task.has_environment:
+        raise NoBehavioursError(f"{task.name} has no environment to collect in; name a trajectory file in data.source")
     place = ZOO / task.name if source == "zoo" else path_of(source, task.name)
     manifest = place / "manifest.json"
     if not manifest.is_file() and (files := _policy_files(place)):

@@ -14,6 +14,7 @@ from prefine_ray.simulators.batch import SimulatorBatch, make_batch
 from prefine_ray.simulators.env import TaskEnv
 from prefine_ray.simulators.vector import VectorStepper
 from prefine_ray.tasks.definition import OwnTaskError
+from prefine_ray.tasks.environment import make_environment
 from prefine_ray.tasks.spec import Task
 
 EPISODES = 3  # of random actions, from reset to end
@@ -106,6 +107,10 @@ def _copies(task: Task) -> str:
 
 
 def _pictures(task: Task) -> str:
+    if task.definition is not None:
+        with closing(make_environment(task.name, task.definition)) as made:
+            if "rgb_array" not in made.metadata.get("render_modes", ()):
+                return "none; for `prefine render` name rgb_array in its metadata's render_modes"
     with closing(TaskEnv(task, "rgb_array")) as env:
         env.reset(seed=_SEED)
         picture = env.render()
