@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefine_ray.tasks.spec import Task
@@ -25,9 +25,10 @@ def gymnasium_id(name: str) -> str:
 
 
 def register_id(task: Task) -> None:
-    """Register a task with gymnasium; one that is registered already is replaced."""
-    import gymnasium
-
+    """Register a task with gymnasium where that is imported; its import registers all tasks of the table."""
+    gymnasium: Any = sys.modules.get("gymnasium")
+    if gymnasium is None or not task.has_environment:
+        return
     gymnasium.registry.pop(gymnasium_id(task.name), None)
     gymnasium.register(
         gymnasium_id(task.name),

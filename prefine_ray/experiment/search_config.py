@@ -111,6 +111,12 @@ class SearchConfig(SweepConfig):
         return self
 
     @model_validator(mode="after")
+    def _is_evaluated(self) -> SearchConfig:
+        if without := [name for name in self.tasks if not get_task(name).has_environment]:
+            raise ValueError(f"tasks: a search compares evaluation episodes, and {without[0]} has no environment")
+        return self
+
+    @model_validator(mode="after")
     def _shares_nothing_with_reported_results(self) -> SearchConfig:
         first = FIRST_SEARCH_SEED
         if self.seeds:

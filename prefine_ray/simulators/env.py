@@ -41,7 +41,7 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.task = get_task(task)
         self.render_mode = render_mode
         self.observation_space, self.action_space = observation_space(self.task), action_space(self.task)
-        self._batch: SimulatorBatch = make_batch(self.task, 1)
+        self._batch: SimulatorBatch = make_batch(self.task, 1, pictures=render_mode is not None)
         self._steps: int | None = None  # of the running episode; None when none runs
 
     def reset(
@@ -71,7 +71,8 @@ class TaskEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         result = self._batch.step(values[None])
         self._steps += 1
         terminated = bool(result.terminated[0])
-        truncated = self._steps >= self.task.horizon and not terminated
+        early = result.truncated is not None and bool(result.truncated[0])
+        truncated = (early or self._steps >= self.task.horizon) and not terminated
         if terminated or truncated:
             self._steps = None
         return (

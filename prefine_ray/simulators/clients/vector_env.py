@@ -23,8 +23,8 @@ Step = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArra
 class TaskVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]):
     """What `gymnasium.make_vec` gives; the costs of a step [N] are in `infos["cost"]`.
 
-    A copy whose episode ended starts a new one in the next step, whose action it ignores (gymnasium's default). Episodes
-    are those of N single environments in gymnasium's `SyncVectorEnv`.
+    A copy whose episode ended starts a new one in the next step, whose action it ignores (gymnasium's default).
+    Episodes are those of N single environments in gymnasium's `SyncVectorEnv`.
 
     Args:
         task: a task or its name.
