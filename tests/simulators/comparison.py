@@ -84,9 +84,9 @@ def compare(
 
 
 def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
-    """What acts in an episode; MuJoCo tasks get actions in [-1, 1] only, since upstream charges for those beyond."""
+    """What acts in an episode; MuJoCo tasks and ants get actions in [-1, 1] only: upstream charges for those beyond."""
     rng, spec = np.random.default_rng(seed), get_task(task)
-    width, bound = spec.act_dim, 1.7 if spec.suite == "bullet" else 1.0
+    width, bound = spec.act_dim, 1.7 if spec.suite == "bullet" and not task.startswith("Ant") else 1.0
     noise = 0.5 * rng.standard_normal((spec.horizon, width))
     if kind == "policy":
         policy = policies(task)[seed % 2]
@@ -112,7 +112,8 @@ class Upstream:
     def reset(self, seed: int) -> NDArray[np.float64]:
         """The first observation [obs_dim] of the episode `seed`."""
         np.random.seed(seed)  # Bullet-Safety-Gym draws from the global state
-        return self._env.reset(seed=seed)[0]
+        with test_bullet.plain_arithmetic():
+            return self._env.reset(seed=seed)[0]
 
     def step(self, action: NDArray[np.floating]) -> Step:
         """One step."""

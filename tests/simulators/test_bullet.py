@@ -30,6 +30,9 @@ UPSTREAM = {
     "DroneRun": ("Drone", "RunTask", PLANE),
     "BallCircle": ("Ball", "CircleTask", OCTAGON),
     "CarCircle": ("RaceCar", "CircleTask", OCTAGON),
+    "AntRun": ("Ant", "RunTask", PLANE),
+    "AntCircle": ("Ant", "CircleTask", OCTAGON),
+    "DroneCircle": ("Drone", "CircleTask", OCTAGON),
 }
 TASKS = tuple(UPSTREAM)
 Outcome = list[tuple[bytes, float, float, bool]]  # observation, reward, cost, terminated of every step
