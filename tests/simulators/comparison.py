@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from prefine_ray.simulators.batch import make_batch
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.tasks.spec import get_task
-from tests.simulators import test_bullet, test_goal, test_velocity
+from tests.simulators import test_bullet, test_goal, test_navigation, test_velocity
 from tests.simulators.reference import policies
 
 TOLERANCE = 1e-6  # absolute, and relative to numbers beyond 1
@@ -106,13 +106,14 @@ class Upstream:
     """One upstream environment behind one interface."""
 
     def __init__(self, task: str) -> None:
-        suite = "velocity" if task in test_velocity.TASKS else "goal" if task in test_goal.TASKS else "bullet"
-        self._env = _ENVIRONMENTS[suite](task)
+        self._env = _ENVIRONMENTS[suite_of(task)](task)
+        bullet = suite_of(task) == "bullet"
+        self._arithmetic = test_bullet.plain_arithmetic if bullet else contextlib.nullcontext
 
     def reset(self, seed: int) -> NDArray[np.float64]:
         """The first observation [obs_dim] of the episode `seed`."""
         np.random.seed(seed)  # Bullet-Safety-Gym draws from the global state
-        with test_bullet.plain_arithmetic():
+        with self._arithmetic():
             return self._env.reset(seed=seed)[0]
 
     def step(self, action: NDArray[np.floating]) -> Step:
@@ -125,6 +126,12 @@ class Upstream:
         self._env.close()
 
 
+def suite_of(task: str) -> str:
+    """Which of the modules of tests has the task."""
+    modules = {"velocity": test_velocity, "goal": test_goal, "navigation": test_navigation, "bullet": test_bullet}
+    return next(name for name, module in modules.items() if task in module.TASKS)
+
+
 def _goal_environment(task: str) -> Any:
     yaml = import_safety_gymnasium("world").yaml
     yaml.load = test_goal.without_stars(yaml.load)
@@ -135,6 +142,7 @@ _ENVIRONMENTS: dict[str, Callable[[str], Any]] = {
     "bullet": test_bullet.new_upstream,
     "velocity": test_velocity.upstream_env,
     "goal": functools.cache(_goal_environment),  # a reset makes a new model
+    "navigation": test_navigation.upstream_env,
 }
 
 
