@@ -177,6 +177,12 @@ class SweepConfig(Section):
             for key in content:
                 if key not in allowed:
                     raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
+            own = self.task_definitions.get(task)
+            if own is not None and own.reward_from_data and "source" in (content.get("data") or {}):
+                raise ValueError(
+                    f"task_settings.{task}.data.source: reward_range: data reads the common data.source, in which "
+                    "{task} may stand for the task's name; or give [low, high]"
+                )
             try:
                 self.for_task(task)
             except ValidationError as error:

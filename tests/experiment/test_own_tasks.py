@@ -101,6 +101,9 @@ def test_reward_range_of_data_is_that_of_the_file(tmp_path: Path):
     assert (get_task("Toy").reward_min, get_task("Toy").reward_max) == (-1.0, 7.0)
     assert config.task_definitions["Toy"].reward_from_data
     assert parse_config(dump_config(config), "again") == config
+    other = {"Toy": {"data": {"source": source}}}
+    with pytest.raises(ConfigError, match=r"task_settings\.Toy\.data\.source: reward_range: data reads the common"):
+        parse_config(dump_config(config), "again", {"task_settings": other})
     write_data(Path(source), [3.0, -2.0])
     written = dump_config(config)
     with table_restored():

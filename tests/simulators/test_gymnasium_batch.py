@@ -5,7 +5,7 @@ import pytest
 
 import prefine_ray as pr
 from prefine_ray.simulators import VectorStepper, make_batch
-from prefine_ray.simulators.task_check import check_task
+from prefine_ray.simulators.own_tasks.check import check_task
 from prefine_ray.tasks.definition import OwnTaskError
 from prefine_ray.tasks.spec import get_task
 from tests.own_tasks import table_restored, toy_task
