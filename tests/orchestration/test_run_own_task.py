@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task"
 LOGGED = "{env: none, observations: 2, actions: 2, horizon: 50, thresholds: [10], reward_range: data}"
 CHANGES = [
     f"task_definitions.Logged={LOGGED}",
-    "tasks=[Lane, Logged]",
+    "data.draws=shared",
     "counterfactuals=actors",
     "weights=[5]",
     "base_steps=50",
@@ -29,14 +29,14 @@ CHANGES = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example after two sweeps, on one actor and on two, each with a data folder of its own."""
+    """The example after two sweeps, on one actor and, of the task with an environment, on two."""
     copy = tmp_path_factory.mktemp("own") / "example"
     shutil.copytree(EXAMPLE, copy)
     subprocess.run([sys.executable, "drive.py", "lane.hdf5"], cwd=copy, check=True)
-    for actors in ("1", "2"):
-        places = ["--results", f"results{actors}", "--data-dir", f"data{actors}"]
-        output = finish(prefine(copy, "sweep", "lane.yaml", *places, "--actors", actors, "--set", *CHANGES))
-        assert "10 cells finished, 0 of them failed" in output  # two seeds: base of Lane; two tasks with two weights
+    for actors, tasks, cells in (("1", "[Lane, Logged]", 10), ("2", "[Lane]", 6)):
+        sweep = ["sweep", "lane.yaml", "--results", f"results{actors}", "--actors", actors]
+        output = finish(prefine(copy, *sweep, "--set", *CHANGES, f"tasks={tasks}"))
+        assert f"{cells} cells finished, 0 of them failed" in output  # two seeds, two weights; and the base of Lane
     return copy
 
 
