@@ -18,8 +18,8 @@ RULE = (
 NOISE_AND_REUSE = (
     "Noise is Gaussian, in per cent of the standard deviation by which the policy's own normalisation divides each"
     " observed number. Reused: the evaluation episodes of a policy run one after the other in one simulator, as in"
-    " upstream's environments; in tasks of Safety-Gymnasium nothing is carried over: there the numbers are the plain"
-    " ones."
+    " upstream's environments; in tasks of Safety-Gymnasium and in own ones nothing is carried over: there the numbers"
+    " are the plain ones."
 )
 RULE_ABOVE = "Best weight: by the rule under the headline table."
 PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."

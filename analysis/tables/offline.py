@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from prefine_ray.analysis.plots.curves import CURVES
 from prefine_ray.analysis.tables.cells import NOTHING, Cell, Column, Row, Table, policy_name
 from prefine_ray.core.tables import read_table
 from prefine_ray.experiment.cells import TEST
@@ -14,11 +13,19 @@ from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.own_tasks import add_stored_tasks
 from prefine_ray.tasks.spec import get_task
 
+METRICS = {  # columns of trials.parquet and what to call them
+    "loss_reward": "SFT loss",
+    "accuracy": "Accuracy",
+    "margin_preferred": "Margin, pref.",
+    "margin_dispreferred": "Margin, dispref.",
+    "kl": "KL",
+}
 _KEYS = ["task", "threshold", "method", "preferred", "weight"]
 NOT_EVALUATED = (
     "Nothing was evaluated: {tasks} {have} no environment (env: none). The numbers are off-line ones, of the last"
     " training batches, averaged over seeds: they tell how far the policy moved and whether it tells the sides apart,"
-    " not what it returns or costs."
+    " not what it returns or costs. Accuracy: the share of pairs that the policy's log-ratios order rightly; margins:"
+    " of these log-ratios, between a trajectory and its counterfactual; KL: to the reference policy."
 )
 
 
@@ -30,13 +37,13 @@ def offline_trials(folder: Path) -> pd.DataFrame:
     trials = read_table(path) if path.exists() else pd.DataFrame()
     if trials.empty:
         return trials
-    without = [not get_task(task).has_environment for task in trials["task"]]
+    without = trials["task"].map(lambda task: not get_task(task).has_environment)
     return trials[(trials["status"] == "finished") & (trials["split"] == TEST) & without]
 
 
 def offline_rows(trials: pd.DataFrame) -> pd.DataFrame:
-    """The mean of each training metric over seeds: columns _KEYS, seeds, and those of CURVES that there are."""
-    metrics = [name for name in CURVES if name in trials and trials[name].notna().any()]
+    """The mean of each training metric over seeds: columns _KEYS, seeds, and those of METRICS that there are."""
+    metrics = [name for name in METRICS if name in trials and trials[name].notna().any()]
     groups = trials.groupby(_KEYS, dropna=False)
     means = groups[metrics].mean()
     return means.assign(seeds=groups["seed"].nunique()).reset_index()
@@ -44,9 +51,9 @@ def offline_rows(trials: pd.DataFrame) -> pd.DataFrame:
 
 def offline_table(rows: pd.DataFrame) -> Table:
     """One row per policy; see `offline_rows`."""
-    metrics = [name for name in CURVES if name in rows]
+    metrics = [name for name in METRICS if name in rows]
     columns = [Column(name, numeric=False) for name in ("Task", "Policy", "Preferred")]
-    columns += [Column("Threshold"), *(Column(CURVES[name]) for name in metrics), Column("Seeds")]
+    columns += [Column("Threshold"), *(Column(METRICS[name]) for name in metrics), Column("Seeds")]
     tasks = sorted(set(rows["task"]))
     caption = NOT_EVALUATED.format(tasks=", ".join(tasks), have="has" if len(tasks) == 1 else "have")
     body = tuple(_row(row, metrics) for _, row in rows.iterrows())

@@ -115,9 +115,7 @@ def condition_names(**_: Any) -> Iterable[str]:
     return list(CONDITIONS)
 
 
-def add_task(
-    parser: argparse.ArgumentParser, text: str = "a configuration that defines the task, if it is your own"
-) -> None:
+def add_task(parser: argparse.ArgumentParser, text: str = "defines the task, if it is your own") -> None:
     """`--task T`, and `--config CONFIG` with the definitions of own tasks (see `add_own_tasks`)."""
     action = parser.add_argument("--task", required=True, metavar="T", help="a task of `prefine tasks`")
     completed_by(action, task_names)

@@ -37,7 +37,7 @@ def list_tasks(options: Options) -> None:
 def check(options: Options) -> int:
     """Tries tasks; 1 when something is wrong with any."""
     from prefine_ray.core.errors import PrefineError
-    from prefine_ray.simulators.task_check import check_task
+    from prefine_ray.simulators.own_tasks.check import check_task
     from prefine_ray.tasks.spec import get_task
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -177,6 +177,12 @@ class SweepConfig(Section):
             for key in content:
                 if key not in allowed:
                     raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
+            own = self.task_definitions.get(task)
+            if own is not None and own.reward_from_data and "source" in (content.get("data") or {}):
+                raise ValueError(
+                    f"task_settings.{task}.data.source: reward_range: data reads the common data.source, in which "
+                    "{task} may stand for the task's name; or give [low, high]"
+                )
             try:
                 self.for_task(task)
             except ValidationError as error:
@@ -417,6 +423,8 @@ def _explain(issue: Any, kind: type[BaseModel]) -> str:
     message = issue["msg"].removeprefix("Value error, ")
     if not names:
         return message
+    if key == "task_definitions" and issue["type"] == "value_error":  # the message begins with the task's name
+        return f"{key}.{message}"
     return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
 
 
@@ -436,11 +444,14 @@ def _unknown(key: str, last: str, known: Sequence[str]) -> str:
 
 def _model_at(path: Sequence[Any], model: type[BaseModel]) -> type[BaseModel]:
     """The model of the section at this path."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
         model = next(_models_in(annotation))
+        if get_origin(annotation) is dict:
+            next(parts, None)  # the name of an entry
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefine_ray.core.paths import path_of
-from prefine_ray.data.hdf5 import read_summary
+from prefine_ray.data.hdf5 import TrajectoryFileError, read_summary
 from prefine_ray.rollouts.collection import SOURCES, is_policy_file
 from prefine_ray.tasks.definition import OwnTaskError, TaskDefinition
 from prefine_ray.tasks.environment import completed
@@ -21,7 +21,6 @@ def add_defined(name: str, definition: TaskDefinition, source: str) -> TaskDefin
 
     Raises:
         OwnTaskError: the environment is refused, the data give no range, or the name has another definition.
-        TrajectoryFileError: the data cannot be read.
     """
     if name in TASKS and TASKS[name].definition == definition:  # this process completed it
         return definition
@@ -38,13 +37,14 @@ def _range_of_data(name: str, source: str) -> tuple[float, float]:
     path = None if source in ("", *SOURCES) else path_of(source, name)
     if path is None or not path.is_file() or is_policy_file(path):
         raise OwnTaskError(
-            f"task_definitions.{name}.reward_range: data needs a trajectory file in data.source, not {source or '?'}; "
+            f"{name}.reward_range: data needs a trajectory file in data.source, not {source or '?'}; "
             "give [low, high] instead"
         )
-    returns = read_summary(path, None).returns
+    try:
+        returns = read_summary(path).returns
+    except TrajectoryFileError as error:
+        raise OwnTaskError(f"{name}.reward_range: {error}") from error
     low, high = float(returns.min()), float(returns.max())
     if not low < high:
-        raise OwnTaskError(
-            f"task_definitions.{name}.reward_range: every episode of {path} returns {low:g}; give [low, high]"
-        )
+        raise OwnTaskError(f"{name}.reward_range: every episode of {path} returns {low:g}; give [low, high]")
     return low, high

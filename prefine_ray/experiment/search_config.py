@@ -29,6 +29,7 @@ from prefine_ray.experiment.search_space import (
 )
 from prefine_ray.methods.registry import get_method
 from prefine_ray.rollouts.collection import DataConfig
+from prefine_ray.tasks.spec import get_task
 
 # Seeds of replicates and of data from here on are a search's: sweeps report replicates from 0 on and pick weights on
 # those from 1000 on. So what a search has seen is in no table.

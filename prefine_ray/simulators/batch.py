@@ -89,7 +89,7 @@ def make_batch(task: str | Task, num_envs: int, carry_over: bool = False, pictur
     if num_envs < 1:
         raise ValueError(f"num_envs is {num_envs}; a batch needs at least 1 copy")
     if task.suite == "own":
-        from prefine_ray.simulators.gymnasium_batch import GymnasiumBatch
+        from prefine_ray.simulators.own_tasks.batch import GymnasiumBatch
 
         return GymnasiumBatch(task, num_envs, pictures)
     if task.suite == "bullet":

@@ -166,4 +166,4 @@ def _code(made: gymnasium.Env) -> str:
 
 
 def _error(name: str, key: str, text: str) -> OwnTaskError:
-    return OwnTaskError(f"task_definitions.{name}.{key}: {text}")
+    return OwnTaskError(f"{name}.{key}: {text}")

@@ -33,16 +33,16 @@ def add_task(name: str, definition: TaskDefinition) -> Task:
     """
     known = TASKS.get(ALIASES.get(name, name))
     if known is not None and known.definition is None:
-        raise OwnTaskError(f"task_definitions.{name}: there is a task of this name already; choose another one")
+        raise OwnTaskError(f"{name}: there is a task of this name already; choose another one")
     if known is not None and known.definition is not None:
         if known.definition.determinants() == definition.determinants():
             return known
         raise OwnTaskError(
-            f"task_definitions.{name}: this process knows {name} with another definition "
+            f"{name}: this process knows {name} with another definition "
             f"({_difference(known.definition, definition)}); choose another name, or start a new process"
         )
     if not re.match(NAME, name):
-        raise OwnTaskError(f"task_definitions.{name}: a name of letters, digits, _, . and - is needed")
+        raise OwnTaskError(f"{name}: a name of letters, digits, _, . and - is needed")
     TASKS[name] = task = _task(name, definition)
     register_id(task)
     return task
@@ -50,9 +50,9 @@ def add_task(name: str, definition: TaskDefinition) -> Task:
 
 def _task(name: str, definition: TaskDefinition) -> Task:
     if not (definition.observations and definition.actions and definition.horizon):
-        raise OwnTaskError(f"task_definitions.{name}: observations, actions or horizon is missing")
+        raise OwnTaskError(f"{name}: observations, actions or horizon is missing")
     if definition.reward_range == "data":
-        raise OwnTaskError(f"task_definitions.{name}.reward_range: [low, high] is needed here")
+        raise OwnTaskError(f"{name}.reward_range: [low, high] is needed here")
     return Task(
         name=name,
         suite="own",
@@ -105,9 +105,9 @@ def register_task(name: str, **definition: Any) -> Task:
     except ValidationError as error:
         issue = error.errors()[0]
         key = ".".join([name, *map(str, issue["loc"][:1])])
-        raise OwnTaskError(f"task_definitions.{key}: {issue['msg'].removeprefix('Value error, ')}") from error
+        raise OwnTaskError(f"{key}: {issue['msg'].removeprefix('Value error, ')}") from error
     if given.reward_range == "data":
-        raise OwnTaskError(f"task_definitions.{name}.reward_range: [low, high] is needed; data needs a configuration")
+        raise OwnTaskError(f"{name}.reward_range: [low, high] is needed; data needs a configuration")
     return add_task(name, completed(name, given))
 
 

@@ -65,11 +65,11 @@ def _episodes(task: Task) -> str:
                 totals[number] += step.rewards[0], step.costs[0], 1.0
     returns, costs, lengths = totals.T
     note = "" if costs.any() else f"; no step of {EPISODES} episodes cost anything: is the cost where it should be?"
+    limits = ", ".join(f"{limit:g}" for limit in task.thresholds)
     return (
         f"random actions return {returns.min():.4g} to {returns.max():.4g} (normalised "
-        f"{task.normalized_reward(float(returns.mean())):.2f}), cost {costs.min():.4g} to {costs.max():.4g} at thresholds "
-        f"{', '.join(f'{limit:g}' for limit in task.thresholds)}, last {lengths.min():.0f} to {lengths.max():.0f} of "
-        f"{task.horizon} steps{note}"
+        f"{task.normalized_reward(float(returns.mean())):.2f}), cost {costs.min():.4g} to {costs.max():.4g} at "
+        f"thresholds {limits}, last {lengths.min():.0f} to {lengths.max():.0f} of {task.horizon} steps{note}"
     )
 
 

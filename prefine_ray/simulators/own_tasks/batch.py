@@ -41,6 +41,7 @@ class GymnasiumBatch:
         self.num_envs = num_envs
         self._task, self._cost_key, self._pictures = task, definition.cost_key, pictures
         self._envs = [make_environment(task.name, definition, pictures) for _ in range(num_envs)]
+        self._observations = np.zeros((num_envs, task.obs_dim), dtype=np.float32)
         space: Any = self._envs[0].action_space
         self._low, self._high = (np.asarray(bound, dtype=np.float64).ravel() for bound in (space.low, space.high))
         self._shape, self._dtype = space.shape, space.dtype
@@ -56,7 +57,8 @@ class GymnasiumBatch:
         given = self._envs[index].reset(seed=int(seed))
         if not (isinstance(given, tuple) and len(given) == 2):
             raise self._error("reset gives no pair (observation, info), as gymnasium's does")
-        return self._flat(given[0])
+        self._observations[index] = self._flat(given[0])
+        return self._observations[index].copy()
 
     def step(self, actions: NDArray[np.floating], active: NDArray[np.bool_] | None = None) -> BatchStep:
         """Step the copies marked in `active` [N] (default: all) with `actions` [N, act_dim], clipped to [-1, 1].
@@ -67,15 +69,14 @@ class GymnasiumBatch:
         """
         values = clipped_actions(actions, (self.num_envs, self._task.act_dim), active)
         own = self._low + (values + 1.0) / 2.0 * (self._high - self._low)
-        observations = np.zeros((self.num_envs, self._task.obs_dim), dtype=np.float32)
         rewards, costs = np.zeros(self.num_envs), np.zeros(self.num_envs)
         terminated, truncated = (np.zeros(self.num_envs, dtype=np.bool_) for _ in range(2))
         for index in range(self.num_envs) if active is None else np.flatnonzero(active).tolist():
             action = own[index].astype(self._dtype).reshape(self._shape)
             given = self._envs[index].step(action)
             observation, rewards[index], costs[index], terminated[index], truncated[index] = self._read(given)
-            observations[index] = self._flat(observation)
-        return BatchStep(observations, rewards, costs, terminated, truncated)
+            self._observations[index] = self._flat(observation)
+        return BatchStep(self._observations.copy(), rewards, costs, terminated, truncated)
 
     def render(self, index: int) -> NDArray[np.uint8]:
         """A picture [height, width, 3] of copy `index`.
