@@ -15,7 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.simulators.bullet_scene import ANT, BALL, DRONE, GROUND, RACE_CAR, Model, World, pybullet, release_motor
+from prefine_ray.simulators.bullet_scene import (
+    ANT,
+    BALL,
+    DRONE,
+    GROUND,
+    RACE_CAR,
+    Model,
+    World,
+    pybullet,
+    release_motor,
+)
 
 Floats = NDArray[np.float64]
 Reading = tuple[float, ...]

@@ -200,7 +200,9 @@ def _load_agent(client: int, model: Model, visible: bool) -> int:
     if model is ANT:
         agent = _load_ant(client)
     else:
-        agent = _load(client, model.file, visible, basePosition=place, baseOrientation=turn, globalScaling=model.scaling)
+        agent = _load(
+            client, model.file, visible, basePosition=place, baseOrientation=turn, globalScaling=model.scaling
+        )
     for joint in range(pybullet.getNumJoints(agent, client)):
         release_motor(client, agent, joint)
     if model is RACE_CAR:
