@@ -32,10 +32,9 @@ def register(add: Commands) -> None:
 
 
 def _finetune_options(parser: argparse.ArgumentParser) -> None:
-    add_task(parser)
+    add_task(parser, "settings of a sweep, and definitions of own tasks; its grid is not used")
     add_data_directory(parser)
     add_address(parser)
-    parser.add_argument("--config", metavar="CONFIG", help="settings of a sweep; its grid is not used")
     parser.add_argument("--policy", type=place, metavar="FILE", help="the base policy (default: the shipped one)")
     parser.add_argument("--data", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
     parser.add_argument("--labels", type=place, metavar="FILE", help="CSV or JSON of labelled trajectories")
@@ -79,8 +78,8 @@ def _finetune_job(options: Options) -> TrainingJob:
         **({"preferred": "labels"} if options.labels else {}),
     }
     labels = {"preferences.labels": str(options.labels)} if options.labels else {}
-    if options.config:
-        config = load_config(find_config(options.config), {**changes, **labels})
+    if options.task_config:
+        config = load_config(find_config(options.task_config), {**changes, **labels})
     else:
         config = parse_config("name: finetune", "prefine finetune", {**changes, **labels})
     return single_job(config, data_file(options), options.weight)

@@ -27,7 +27,13 @@ from prefine_ray.methods.registry import LearnerInputs, get_method
 from prefine_ray.methods.selection import ALL, SelectionSettings, select_preferred
 from prefine_ray.policies.files import load_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader, stack
-from prefine_ray.rollouts.counterfactuals import NO_RESET_SEEDS, CounterfactualGenerator, LocalSource, NoResetSeedsError
+from prefine_ray.rollouts.counterfactuals import (
+    NO_RESET_SEEDS,
+    NOT_CLOSED_LOOP,
+    CounterfactualGenerator,
+    LocalSource,
+    NoResetSeedsError,
+)
 from prefine_ray.tasks.spec import get_task
 
 
@@ -120,6 +126,8 @@ def check_inputs(cells: Sequence[Cell], inputs: Mapping[str, TaskInputs]) -> Non
         summaries = {path: read_summary(path, task) for path in inputs[task].data_paths}
         for cell in of_task.values():
             own = inputs[task].of(cell.seed)
+            if _is_closed_loop(cell) and not get_task(task).has_environment:
+                raise NoResetSeedsError(f"{task} has no environment; {NOT_CLOSED_LOOP}")
             if _is_closed_loop(cell) and summaries[own.data_path].seeds is None:
                 raise NoResetSeedsError(f"{own.data_path}: {NO_RESET_SEEDS}")
             if problem := _problem(cell, summaries[own.data_path], own.episodes):
