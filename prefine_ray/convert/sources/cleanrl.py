@@ -98,6 +98,6 @@ def _tanh_bounded(last: tuple[Tensor, Tensor], act_dim: int) -> tuple[Tensor, Te
 def _box(state: dict[str, Tensor], act_dim: int, limits: tuple[float, float], name: object) -> dict[str, Any]:
     """From `action_scale` and `action_bias`, which the off-policy scripts keep, else from the limits."""
     if "action_scale" in state and "action_bias" in state:
-        scale, bias = (state[key].reshape(-1).expand(act_dim) for key in ("action_scale", "action_bias"))
+        scale, bias = (state[key].reshape(-1, act_dim)[0] for key in ("action_scale", "action_bias"))
         return box(bias - scale, bias + scale, name)
     return box(torch.full((act_dim,), limits[0]), torch.full((act_dim,), limits[1]), name)
