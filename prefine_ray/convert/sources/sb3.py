@@ -6,8 +6,6 @@ The tensors in `policy.pth` are loaded as tensors only; what else is needed stan
 
 from __future__ import annotations
 
-import io
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from prefine_ray.convert.state import (
     make_normalizer,
     mlp_layers,
     tensors_of,
+    unpickle,
 )
 from prefine_ray.core.files import read_bytes
 from prefine_ray.policies.architecture import Activation
@@ -146,24 +145,6 @@ def _td3(state: dict[str, Tensor], activation: Activation, fields: dict[str, Any
     return Network(layers, activation, "tanh", log_std=log_std, note=note, **fields)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Puts an empty class in the place of one that is not installed here."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except (ImportError, AttributeError):
-            return type(name, (_Missing,), {})
-
-
-class _Missing:
-    def __init__(self, *_: Any, **__: Any) -> None: ...
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update(state)
-
-
 def read_vecnormalize(path: Path, trust: bool) -> Normalizer:
     """The normalisation in a file of `VecNormalize.save`.
 
@@ -176,7 +157,7 @@ def read_vecnormalize(path: Path, trust: bool) -> Normalizer:
             "file (keys mean, var, epsilon, clip) and give it as --normalizer"
         )
     try:
-        found = _Unpickler(io.BytesIO(read_bytes(path))).load()
+        found = unpickle(read_bytes(path))
         statistics = found.obs_rms
         mean, var, epsilon, limit = statistics.mean, statistics.var, found.epsilon, found.clip_obs
     except Exception as error:  # whatever the author's code raises
