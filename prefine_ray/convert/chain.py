@@ -156,13 +156,13 @@ def _network(parts: _Parts, action_range: tuple[float, float]) -> Network:
     )
 
 
-def _box(parts: _Parts, act_dim: int, action_range: tuple[float, float]) -> dict[str, Tensor]:
+def _box(parts: _Parts, act_dim: int, action_range: tuple[float, float]) -> dict[str, Any]:
     if parts.squashed:
         low, high = parts.middle - parts.stretch, parts.middle + parts.stretch
     else:
         low, high = parts.clip or action_range
     sides = [torch.as_tensor(side, dtype=torch.float64).reshape(-1).expand(act_dim) for side in (low, high)]
-    return box(*sides, parts.name)
+    return box(sides[0], sides[1], parts.name)
 
 
 def _log_half(parts: _Parts, act_dim: int, action_range: tuple[float, float]) -> Tensor | float:

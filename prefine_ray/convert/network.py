@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -91,7 +91,9 @@ class Network:
         return (2.0 * (mean.clamp(low, high) - low) / (high - low) - 1.0).numpy()
 
 
-def box(low: Sequence[float] | NDArray | Tensor, high: Sequence[float] | NDArray | Tensor, name: object) -> dict:
+def box(
+    low: Sequence[float] | NDArray | Tensor, high: Sequence[float] | NDArray | Tensor, name: object
+) -> dict[str, Any]:
     """The fields `low` and `high` of a `Network`.
 
     Raises:

@@ -102,7 +102,8 @@ def _extractor_class() -> type:
             self.register_buffer("limit", torch.tensor(float("inf") if limit is None else limit))
 
         def forward(self, observations: Any) -> Any:
-            return ((observations - self.mean) / self.std).clamp(-self.limit, self.limit)
+            limit: Any = self.limit
+            return ((observations - self.mean) / self.std).clamp(-limit, limit)
 
     return NormalizedObservations
 
