@@ -11,6 +11,7 @@ _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
+    "Trajectories": "prefine_ray.data.trajectories:Trajectories",
     "collect": "prefine_ray.api:collect",
     "evaluate": "prefine_ray.api:evaluate",
     "evaluate_all": "prefine_ray.show:evaluate_all",
@@ -25,12 +26,14 @@ _PLACES = {
     "result_table": "prefine_ray.show:result_table",
     "run_sweep": "prefine_ray.api:run_sweep",
     "save_policy": "prefine_ray.policies.files:save_policy",
+    "save_trajectories": "prefine_ray.data.hdf5:write_dsrl",
     "split_preferences": "prefine_ray.api:split_preferences",
 }
 __all__ = [
     "TASKS",
     "FineTuneSettings",
     "SelectionSettings",
+    "Trajectories",
     "collect",
     "evaluate",
     "evaluate_all",
@@ -45,6 +48,7 @@ __all__ = [
     "result_table",
     "run_sweep",
     "save_policy",
+    "save_trajectories",
     "split_preferences",
 ]
 

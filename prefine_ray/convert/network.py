@@ -24,6 +24,7 @@ _OBSERVATIONS = 1000  # of a comparison
 _SCALES = (0.3, 1.0, 3.0)  # of the observations, in standard deviations
 _BEYOND = 30.0  # with a limit of normalised observations: beyond it
 
+Side = Sequence[float] | NDArray[Any] | Tensor  # [act_dim] of a box of actions
 Actions = Callable[[NDArray[np.float32]], NDArray[np.floating]]  # [N, obs_dim] -> [N, act_dim] in [-1, 1]
 
 

@@ -195,7 +195,7 @@ def _default_ppo(model: DefaultModelConfig | None, normalized: bool) -> Any:
 
 
 def _module_means(module: Any, observations: np.ndarray) -> np.ndarray:
-    return _module_distribution(module, observations)[0].numpy()
+    return _module_distribution(module, observations)[0].detach().numpy()
 
 
 def _module_distribution(module: Any, observations: np.ndarray) -> tuple[torch.Tensor, ...]:
