@@ -22,5 +22,6 @@ def needed(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingPackageError(
-            f"this needs the package {package} ({error}); install it with: pip install -r requirements-convert.txt (the extra prefine-ray[convert])"
+            f"this needs the package {package} ({error}); install it with: pip install -r requirements-convert.txt "
+            "(the extra prefine-ray[convert])"
         ) from error
