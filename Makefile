@@ -55,7 +55,7 @@ $(INSTALLED): $(REQUIREMENTS) | $(VENV)/bin/python
 	TORCH=$(TORCH) scripts/install.sh $(BIN)/python
 	touch $(VENV)/.installed $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(INSTALLED)
+$(VENV)/.installed-dev: requirements-dev.txt requirements-convert.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from prefine_ray import simulators
 from prefine_ray.cli import finetune, parser, policies, results, sweeps
@@ -20,6 +21,7 @@ from prefine_ray.core import paths
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.data import download, hdf5
 from prefine_ray.data.hdf5 import write_dsrl
+from prefine_ray.data.trajectories import STEP_DATASETS
 from prefine_ray.experiment import config, shipped
 from prefine_ray.methods import base
 from prefine_ray.orchestration import cluster
@@ -95,6 +97,15 @@ def commands(folder: Path) -> list[Command]:
     with hdf5.h5py.File(folder / "negative.hdf5", "r+") as file:
         file["costs"][...] = negative
     (folder / "empty").mkdir()
+    np.savez(folder / "good.npz", **{name: getattr(ball_run_episodes(), name) for name in STEP_DATASETS})
+    np.savez(folder / "cut.npz", observations=np.zeros((3, 7)), actions=np.zeros((2, 2)))
+    layers = {"0": (16, 7), "2": (2, 16)}
+    state = {f"actor_mean.{number}.weight": torch.ones(shape) for number, shape in layers.items()}
+    state |= {f"actor_mean.{number}.bias": torch.ones(shape[0]) for number, shape in layers.items()}
+    torch.save({**state, "actor_logstd": torch.zeros(1, 2)}, folder / "good.pth")
+    torch.save(
+        {**state, "actor_logstd": torch.zeros(1, 2), "actor_mean.0.weight": torch.ones(16, 9)}, folder / "odd.pth"
+    )
 
     def of(*names: str) -> list[str]:
         return [str(folder / name) for name in names]
@@ -139,6 +150,29 @@ def commands(folder: Path) -> list[Command]:
         ),
         Command(["data", "describe"], options={"--task": TASK, "--file": data}),
         Command(["data", "fetch"], options={"--task": TASK, "--directory": Words(of("d"), BAD_PLACES)}),
+        Command(
+            ["data", "convert"],
+            [Words(of("good.npz"), [*missing, *of("cut.npz"), *BAD_PLACES])],
+            {
+                "--task": TASK,
+                "--output": Words(of("c.hdf5"), BAD_PLACES, True),
+                "--from": Words(["npz"], ["minari", ""]),
+            },
+        ),
+        Command(
+            ["import"],
+            [Words(of("good.pth"), [*missing, *of("odd.pth", "good.npz"), *BAD_PLACES])],
+            {
+                **{"--task": TASK, "--output": Words(of("i.safetensors"), BAD_PLACES, True)},
+                **{"--from": Words(["cleanrl"], ["sb3", "onnx", "torchscript", "omnisafe", "rllib", "nope"])},
+                "--normalizer": Words([], [*missing, *of("cut.npz")]),
+            },
+        ),
+        Command(
+            ["export", "--to=torchscript"],
+            [Words(of("good.safetensors"), [*missing, *of("flipped.safetensors"), *BAD_PLACES])],
+            {"--output": Words(of("x.pt"), [*BAD_PLACES, *of("x")], True)},
+        ),
         Command(["configs", "check"], [choice]),
         Command(["configs", "show"], [Words(of("good.yaml"), CONFIGS)]),
         *(Command([name], [report]) for name in ("status", "report", "sync")),
