@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import prefine_ray
-from prefine_ray.cli import configs, data, doctor, finetune, policies, results, sweeps
+from prefine_ray.cli import configs, data, doctor, finetune, labels, policies, results, sweeps
 from prefine_ray.cli.options import Commands
 from prefine_ray.core.errors import INTERRUPTED, PrefineError
 
@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = Commands(parser.add_subparsers(title="commands", required=True, metavar="COMMAND"))
     data.register(add)
     policies.register(add)
+    labels.register(add)
     finetune.register(add)
     policies.register_uses(add)
     configs.register(add)

@@ -13,7 +13,7 @@ import torch
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.data.hdf5 import read_summary, write_dsrl
-from prefine_ray.data.labels import LabelFileError
+from prefine_ray.data.judgement_files import LabelFileError
 from prefine_ray.data.preferences import NotEnoughTrajectoriesError
 from prefine_ray.experiment.cells import make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, make_config
