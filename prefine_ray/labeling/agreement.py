@@ -1,4 +1,4 @@
-"""How far judgements can be trusted: agreement between raters, errors from repeated questions, contradictions, cycles."""
+"""How far judgements can be trusted: agreement of raters, errors from repeated questions, contradictions, cycles."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -27,7 +29,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Of one rater with himself, on the questions that came twice or more."""
+    """Of one rater with themselves, on the questions that came twice or more."""
 
     repeated: int  # pairs of answers to the same question
     contradictions: int  # of them, those that differ
@@ -67,7 +69,7 @@ def majority(said: Sequence[str]) -> str | None:
 
 
 def votes(of_question: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """One vote for each rater: what most of his answers say, the last one where they are equally many."""
+    """One vote for each rater: what most of their answers say, the last one where they are equally many."""
     return {rater: majority(said) or said[-1] for rater, said in of_question.items()}
 
 
@@ -78,9 +80,9 @@ def agreement(found: Verdicts) -> Agreement:
 
 
 def consistency(found: Verdicts, rater: str) -> Consistency:
-    """Of one rater with himself."""
+    """Of one rater with themselves."""
     again = [said for by_rater in found.values() if len(said := by_rater.get(rater, [])) > 1]
-    pairs = [(one, two) for said in again for one, two in zip(said, said[1:], strict=False)]
+    pairs = [(one, two) for said in again for one, two in pairwise(said)]
     return Consistency(len(pairs), sum(one != two for one, two in pairs))
 
 
@@ -112,21 +114,22 @@ def cycles(better: Sequence[int], worse: Sequence[int]) -> list[tuple[int, ...]]
         better: the better trajectory of each answer that counts.
         worse: the other one.
     """
-    names, places = np.unique([*better, *worse], return_inverse=True)
+    names, graph = _graph(better, worse)
     if not len(names):
         return []
-    first, second = places[: len(better)], places[len(better) :]
-    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(names), len(names)))
     _, group = connected_components(graph, connection="strong")
     groups = (tuple(int(name) for name in names[group == number]) for number in np.unique(group))
     return [members for members in groups if len(members) > 1]
 
 
 def separate_groups(better: Sequence[int], worse: Sequence[int]) -> int:
-    """How many groups of trajectories have no comparison between them; scores of different groups are hardly comparable."""
-    names, places = np.unique([*better, *worse], return_inverse=True)
-    if not len(names):
-        return 0
-    first, second = places[: len(better)], places[len(better) :]
-    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(names), len(names)))
-    return int(connected_components(graph, directed=False)[0])
+    """How many groups of trajectories have no comparison between them, so that their scores hardly compare."""
+    names, graph = _graph(better, worse)
+    return int(connected_components(graph, directed=False)[0]) if len(names) else 0
+
+
+def _graph(better: Sequence[int], worse: Sequence[int]) -> tuple[NDArray[np.int64], coo_array]:
+    """The trajectories, ascending, and the answers as edges between their places."""
+    names, places = np.unique(np.array([*better, *worse], dtype=np.int64), return_inverse=True)
+    edges = (places[: len(better)], places[len(better) :])
+    return names, coo_array((np.ones(len(better)), edges), shape=(len(names), len(names)))

@@ -44,7 +44,7 @@ def rater_name(text: str) -> str:
     """A rater's name without the space around it.
 
     Raises:
-        AnswerError: it is empty, longer than 64 characters, not printable, or a spreadsheet would take it for a formula.
+        AnswerError: it is empty, longer than 64 characters, not printable, or a formula to spreadsheets.
     """
     name = text.strip()
     if not (0 < len(name) <= _MOST_NAME and name.isprintable()) or name.startswith(_FORMULA):

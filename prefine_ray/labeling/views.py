@@ -106,6 +106,6 @@ def _consistency_line(found: Verdicts, rater: str) -> str:
     if not own.repeated:
         return f"{rater}: no question came twice"
     return (
-        f"{rater}: {own.contradictions} of {own.repeated} repeated answers differ, so about {own.error_rate:.0%} of the "
-        "answers are wrong"
+        f"{rater}: {own.contradictions} of {own.repeated} repeated answers differ, so about {own.error_rate:.0%} of "
+        "the answers are wrong"
     )

@@ -27,7 +27,7 @@ def replay(
         task: the task.
         episode: one episode with its reset seed.
         most_frames: longer episodes skip steps between pictures.
-        threshold: None for pictures without a word; else return and cost stand in them, as `prefine render` writes them.
+        threshold: None for pictures without a word; else return and cost stand in them, as in `prefine render`.
 
     Returns:
         The pictures, [height, width, 3] each, the last one of the last step.
