@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from prefine_ray.data.trajectories import Trajectories
@@ -18,6 +17,7 @@ from prefine_ray.labeling.answers import Answer
 from prefine_ray.labeling.questions import Question
 
 _MEMBERS = 8
+_NEWTON_STEPS = 8
 _PRIOR = 1.0  # precision of the weights' normal prior
 _TARGETS = {"safe": 1.0, "unsafe": 0.0, "left": 1.0, "right": 0.0, "tie": 0.5}
 
@@ -59,15 +59,14 @@ def disagreement(
     targets = np.array([_TARGETS[answer.answer] for answer in told])
     asked = question_rows(table, questions)
     samples = [rng.integers(len(told), size=len(told)) for _ in range(_MEMBERS)]
-    return np.var([expit(asked @ _fitted(rows[sample], targets[sample])) for sample in samples], axis=0)
+    return np.var([expit(asked @ fitted(rows[sample], targets[sample])) for sample in samples], axis=0)
 
 
-def _fitted(rows: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[F] weights of a logistic regression."""
-
-    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = rows @ weights
-        value = (np.logaddexp(0, logits) - targets * logits).sum() + 0.5 * _PRIOR * weights @ weights
-        return float(value), rows.T @ (expit(logits) - targets) + _PRIOR * weights
-
-    return minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 50}).x
+def fitted(rows: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[F] weights of a logistic regression with a normal prior, by Newton's method."""
+    weights, prior = np.zeros(rows.shape[1]), _PRIOR * np.eye(rows.shape[1])
+    for _ in range(_NEWTON_STEPS):
+        chance = expit(rows @ weights)
+        slope = rows.T @ (chance - targets) + _PRIOR * weights
+        weights -= np.linalg.solve((rows.T * (chance * (1 - chance))) @ rows + prior, slope)
+    return weights

@@ -41,7 +41,7 @@ def export_tasks(questions: Sequence[Question], answers: Sequence[Answer], addre
 
     Args:
         questions: pairs.
-        answers: to some of them; an annotation's comment names the rater.
+        answers: to some of them; an annotation's comment names the rater. Skips stay open.
         address: of a trajectory's clip, as Label Studio finds it.
     """
     tasks = []
@@ -49,7 +49,7 @@ def export_tasks(questions: Sequence[Question], answers: Sequence[Answer], addre
         sides = dict(zip(_PLACES, question.trajectories, strict=True))
         data = {side: address(trajectory) for side, trajectory in sides.items()}
         data |= {f"{side}_trajectory": trajectory for side, trajectory in sides.items()}  # type: ignore[misc]
-        own = [answer for answer in answers if answer.question.key == question.key]
+        own = [one for one in answers if one.question.key == question.key and one.answer != "skip"]
         tasks.append({"id": number, "data": data, "annotations": [_annotation(answer, question) for answer in own]})
     return json.dumps(tasks, indent=1) + "\n"
 
@@ -72,13 +72,12 @@ def export_folder(folder: Path, session: Session) -> Path:
 
 
 def _annotation(answer: Answer, question: Question) -> dict[str, Any]:
-    result: list[dict[str, Any]] = []
-    if answer.better is not None:
+    if answer.better is None:
+        result = [_item("choices", "equal", {"choices": ["tie"]}, answer.rater)]
+    else:
         selected = "left" if answer.better == question.left else "right"
         result = [_item("pairwise", "pair", {"selected": selected}, answer.rater)]
-    elif answer.answer == "tie":
-        result = [_item("choices", "equal", {"choices": ["tie"]}, answer.rater)]
-    return {"created_at": answer.time, "was_cancelled": answer.answer == "skip", "result": result}
+    return {"created_at": answer.time, "was_cancelled": False, "result": result}
 
 
 def _item(kind: str, name: str, value: dict[str, Any], rater: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import MutableHeaders
@@ -64,10 +64,6 @@ class PortError(PrefineError, OSError):
     """The port cannot be used."""
 
 
-class _TooLargeError(Exception):
-    """A request has more bytes than any of the page's."""
-
-
 class Guard:
     """Lets requests through that name this machine, carry the token and are small; adds the security headers."""
 
@@ -83,11 +79,7 @@ class Guard:
             return
         if (refusal := self._refusal(Request(scope))) is not None:
             return await refusal(scope, receive, _with_headers(send))
-        try:
-            await self._app(scope, _at_most(receive, _MOST_BODY), _with_headers(send))
-        except _TooLargeError:
-            too_large = PlainTextResponse("the request is too large", 413)
-            await too_large(scope, receive, _with_headers(send))
+        await self._app(scope, _at_most(receive, _MOST_BODY), _with_headers(send))
 
     def _refusal(self, request: Request) -> Response | None:
         hosts, origins = request.headers.getlist("host"), request.headers.getlist("origin")
@@ -110,7 +102,7 @@ def _at_most(receive: Receive, most: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > most:
-            raise _TooLargeError
+            raise HTTPException(413, "the request is too large")  # which FastAPI answers
         return message
 
     return limited

@@ -206,9 +206,9 @@ class Session:
 
     def _next(self, rater: str) -> Question | None:
         own, order = [answer.question for answer in self._file.of(rater)], self._order(rater)
-        if self._table is None or len(own) < _WARM_UP or len(own) >= len(order):
+        if self._table is None or len(own) < _WARM_UP:
             return next(still_open(order, own), None)
-        return self._most_telling(rater, own)
+        return self._most_telling(rater, own) if len(own) < len(order) else None
 
     def _most_telling(self, rater: str, own: list[Question]) -> Question | None:
         """The question that the ensemble disagrees on most; at the pace of the repeats, one of the rater's again."""
