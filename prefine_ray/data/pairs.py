@@ -62,6 +62,11 @@ def has_pairs(text: str) -> bool:
     return {"better", "worse"} <= {*csv_columns(text)}
 
 
+def is_pair_file(path: Path) -> bool:
+    """Whether a file of labels holds pairs. Raises LabelFileError where it cannot be read."""
+    return path.suffix.lower() == ".csv" and has_pairs(judgement_text(path))
+
+
 def read_pairs(path: str | Path, num_episodes: int) -> Pairs:
     """Reads the pairs of a data set of `num_episodes` trajectories, numbered from 0.
 
@@ -116,6 +121,12 @@ def bradley_terry(pairs: Pairs) -> NDArray[np.float64]:
 
     found = minimize(loss, np.zeros(len(compared)), jac=True, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-8})
     return found.x - found.x.mean() if len(compared) else found.x
+
+
+def crossed(sets: PreferenceSets) -> PreferenceSets:
+    """Each preferred trajectory beside each dispreferred one: the k-th of the first side is the better one."""
+    better = np.repeat(sets.preferred, len(sets.dispreferred))
+    return PreferenceSets(better, np.tile(sets.dispreferred, len(sets.preferred)))
 
 
 def sets_of_pairs(
