@@ -187,6 +187,7 @@ def open_port(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # so that who opens the address at once waits until the page is served
     except OSError as error:
         listening.close()
         raise PortError(f"port {port} cannot be used ({error.strerror}); name another with --port") from error
