@@ -79,7 +79,7 @@ def _finetune_job(options: Options) -> TrainingJob:
         **({"base": str(options.policy)} if options.policy else {}),
         **({"preferred": "labels"} if options.labels else {}),
     }
-    labels = {"preferences.labels": str(options.labels)} if options.labels else {}
+    labels = {"preferences.labels": str(options.labels), "data.draws": "shared"} if options.labels else {}
     if options.config:
         config = load_config(find_config(options.config), {**changes, **labels})
     else:

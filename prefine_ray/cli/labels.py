@@ -204,7 +204,8 @@ def _serve(session: Session, port: int) -> None:
     finally:
         listening.close()
     print(report(session.settings.kind, session.answers.standing))
-    print(f"Train on it: prefine finetune --task {session.settings.task} --labels {session.view_path}")
+    if session.answers.standing:
+        print(f"Train on it: prefine finetune --task {session.settings.task} --labels {session.view_path}")
 
 
 def _export(folder: Path, session: Session) -> None:
