@@ -98,8 +98,8 @@ def parse_pairs(text: str, num_episodes: int) -> Pairs:
         worse.append(second)
         ties.append(_TIES[tie])
         raters.append(row.get("rater", ""))
-    numbers = (np.array(side, dtype=np.int64) for side in (better, worse))
-    return Pairs(*numbers, np.array(ties, dtype=np.bool_), tuple(raters))
+    first_side, second_side = (np.array(side, dtype=np.int64) for side in (better, worse))
+    return Pairs(first_side, second_side, np.array(ties, dtype=np.bool_), tuple(raters))
 
 
 def bradley_terry(pairs: Pairs) -> NDArray[np.float64]:
