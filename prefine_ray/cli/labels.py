@@ -35,10 +35,9 @@ def register(add: Commands) -> None:
     """Adds the commands."""
     text = "serve a page on this machine on which people judge clips of trajectories"
     example = (
-        "prefine label --task BallRun                       # one clip: safe, unsafe or skip\n"
-        "  prefine label --task BallRun --pairs               # two clips: which one is safer?\n"
-        "  prefine label data.hdf5 --task BallRun --pairs --choose active --questions 60\n"
-        "  prefine label --task BallRun --videos recorded     # recorded/episode-0.mp4, ... instead of replays"
+        "prefine label --task BallRun\n"
+        "  prefine label --task BallRun --videos recorded\n"
+        "  prefine label data.hdf5 --task BallRun --pairs --choose active --questions 60"
     )
     _label_options(add("label", label, text, example))
     report = "prefine labels report labels/BallRun-pairs"
