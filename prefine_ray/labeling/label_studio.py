@@ -73,16 +73,16 @@ def export_folder(folder: Path, session: Session) -> Path:
 
 def _annotation(answer: Answer, question: Question) -> dict[str, Any]:
     if answer.better is None:
-        result = [_item("choices", "equal", {"choices": ["tie"]}, answer.rater)]
+        result = [_item("choices", "equal", "left", {"choices": ["tie"]}, answer.rater)]
     else:
         selected = "left" if answer.better == question.left else "right"
-        result = [_item("pairwise", "pair", {"selected": selected}, answer.rater)]
+        result = [_item("pairwise", "pair", "pair", {"selected": selected}, answer.rater)]
     return {"created_at": answer.time, "was_cancelled": False, "result": result}
 
 
-def _item(kind: str, name: str, value: dict[str, Any], rater: str) -> dict[str, Any]:
+def _item(kind: str, name: str, of: str, value: dict[str, Any], rater: str) -> dict[str, Any]:
     meta = {"text": [rater]}
-    return {"type": kind, "from_name": name, "to_name": "left", "value": value, "meta": meta}
+    return {"type": kind, "from_name": name, "to_name": of, "value": value, "meta": meta}
 
 
 def import_answers(path: Path, num_episodes: int) -> list[Answer]:

@@ -28,7 +28,7 @@ EXPORTED = {
             "created_at": "2026-01-05T10:00:00Z",
             "was_cancelled": False,
             "result": [
-                {"id": "x", "type": "pairwise", "from_name": "pair", "to_name": "left", "value": {"selected": "right"}}
+                {"id": "x", "type": "pairwise", "from_name": "pair", "to_name": "pair", "value": {"selected": "right"}}
             ],
         },
         {"completed_by": 4, "was_cancelled": True, "result": []},
