@@ -5,6 +5,7 @@
 #                    of the fuzzers, sweeps that make damaged files again
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make fuzz          reads thousands of altered files (minutes)
+# make docs          builds the documentation in site/; make serve-docs shows it at http://127.0.0.1:8000
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
 # PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
 # TORCH=cpu or TORCH=cuda the build of PyTorch (default: cuda where there is an NVIDIA GPU, else cpu).
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: sweep test test-unit test-slow test-faults fuzz check-fresh lint check-python clean
+.PHONY: sweep test test-unit test-slow test-faults fuzz docs serve-docs check-fresh lint check-python clean
 
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
@@ -34,6 +35,12 @@ test-faults: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	PREFINE_FUZZ_CASES=5000 $(BIN)/python -m pytest -q --timeout 3600 tests/fuzz
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+serve-docs: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8000
 
 check-fresh:
 	scripts/check-fresh.sh
@@ -59,5 +66,9 @@ $(VENV)/.installed-dev: requirements-dev.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
+$(VENV)/.installed-docs: requirements-docs.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) results data
+	rm -rf $(VENV) results data site
