@@ -1,3 +1,4 @@
+# make install sets up .venv
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
 # make test-unit     runs the tests that do not start Ray
@@ -16,7 +17,9 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: sweep test test-unit test-slow test-faults fuzz docs serve-docs check-fresh lint check-python clean
+.PHONY: install sweep test test-unit test-slow test-faults fuzz docs serve-docs check-fresh lint check-python clean
+
+install: $(INSTALLED)
 
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)

@@ -65,13 +65,13 @@ class Results:
         return Coverage(draws.pop() if len(draws) == 1 else "shared", bool(self.episodes[OWN_BASE].all()))
 
 
-def load_results(folders: Path | Sequence[Path]) -> Results:
+def load_results(folders: str | Path | Sequence[str | Path]) -> Results:
     """Reads results folders; cells that stand in several of them count once.
 
     Raises:
         ResultsError: a folder has no evaluation episodes, or rows that are not what they should be.
     """
-    paths = (folders,) if isinstance(folders, Path) else tuple(folders)
+    paths = tuple(map(Path, (folders,) if isinstance(folders, str | Path) else folders))
     if not paths:
         raise ResultsError("no results folder was given")
     rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
