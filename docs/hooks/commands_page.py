@@ -33,15 +33,17 @@ def _section(parser: argparse.ArgumentParser) -> str:
     rows = [_row(action, parser) for action in parser._actions if _is_shown(action)]
     if rows:
         lines += ["| argument | what |", "|---|---|", *rows, ""]
-    if parser.epilog:
-        lines.append("```sh\n" + parser.epilog.removeprefix("example:\n").strip() + "\n```\n")
+    example = (parser.epilog or "").removeprefix("example:\n").strip()
+    if example and example != parser.prog:
+        lines.append(f"Example:\n\n```sh\n{example}\n```\n")
     return "\n".join(lines)
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
-    width = argparse.HelpFormatter(parser.prog, width=72)
-    width.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups, "")
-    return width.format_help().strip()
+    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    help_text = argparse.HelpFormatter(parser.prog, width=72)
+    help_text.add_usage(parser.usage, actions, parser._mutually_exclusive_groups, "")
+    return help_text.format_help().strip()
 
 
 def _is_shown(action: argparse.Action) -> bool:

@@ -1,4 +1,4 @@
-"""The page of the configuration: every key with its type, its default and its comment, from the classes that check it."""
+"""The page of the configuration: every key with type, default and comment, from the classes that check it."""
 
 from __future__ import annotations
 
@@ -101,10 +101,10 @@ def _introduction(key: str, section: type[BaseModel]) -> str:
 
 
 def _table(rows: list[tuple[str, Place]]) -> str:
-    lines = ["| key | type | default | what |", "|---|---|---|---|"]
+    lines = ["| key | what |", "|---|---|"]
     for name, (owner, field) in rows:
         text = comment_of(owner, name.split(".")[-1])
-        lines.append(f"| `{name}` | {_cell(_type(field))} | {_default(field)} | {_cell(text)} |")
+        lines.append(f"| `{name}` | {_cell(text)}<br>*{_cell(_type(field))}; {_default(field)}* |")
     return "\n".join(lines)
 
 
@@ -152,7 +152,7 @@ def _limit(item: Any) -> Any:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    return f"`{_text(field.default)}`"
+    return f"default `{_text(field.default)}`"
 
 
 def _text(value: Any) -> str:
