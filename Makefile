@@ -65,7 +65,7 @@ $(INSTALLED): $(REQUIREMENTS) | $(VENV)/bin/python
 	TORCH=$(TORCH) scripts/install.sh $(BIN)/python
 	touch $(VENV)/.installed $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(INSTALLED)
+$(VENV)/.installed-dev: requirements-dev.txt requirements-docs.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
