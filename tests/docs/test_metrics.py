@@ -30,7 +30,7 @@ def logged(method: Method) -> set[str]:
     episodes = ball_run_episodes()
     mode = next(iter(method.modes.values()), None)
     source = None if mode is None else LocalSource(CounterfactualGenerator("BallRun", episodes, mode))
-    members = [Member(1.0, PREFERRED, DISPREFERRED, seed=0)]
+    members = [Member(1.0, PREFERRED[: len(DISPREFERRED)], DISPREFERRED, seed=0)]
     inputs = LearnerInputs(get_task("BallRun"), episodes, members, small_policy(), mode=mode, source=source)
     names: set[str] = set()
     method.learner(settings, inputs).train(settings.steps, lambda _, metrics: names.update(metrics))
