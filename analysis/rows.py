@@ -66,14 +66,14 @@ class Results:
         return Coverage(draws.pop() if len(draws) == 1 else "shared", bool(self.episodes[OWN_BASE].all()))
 
 
-def load_results(folders: Path | Sequence[Path]) -> Results:
+def load_results(folders: str | Path | Sequence[str | Path]) -> Results:
     """Reads results folders; cells that stand in several of them count once.
 
     Raises:
         ResultsError: a folder has no evaluation episodes, or rows that are not what they should be.
         OwnTaskError: two folders define an own task in different ways.
     """
-    paths = (folders,) if isinstance(folders, Path) else tuple(folders)
+    paths = tuple(map(Path, (folders,) if isinstance(folders, str | Path) else folders))
     if not paths:
         raise ResultsError("no results folder was given")
     for path in paths:

@@ -83,10 +83,10 @@ class EvaluationConfig(Section):
 class ResourceConfig(Section):
     """Logical resources; null is computed from the cluster."""
 
-    rollout_actors: Positive | None = None
+    rollout_actors: Positive | None = None  # of the whole sweep
     # For the Train worker; null: 1 where the cluster has a GPU.
     gpus_per_worker: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    concurrent_trials: Positive | None = None
+    concurrent_trials: Positive | None = None  # at most
     # Cells of one task and learner in one Train fit; null: all of them. Raise it for a GPU, as far as its memory goes;
     # lower it to spread a few large fits over many nodes.
     max_population: Positive | None = 96
@@ -113,13 +113,14 @@ class SweepConfig(Section):
     The whole model is that of `config_type`; `make_config` makes one in Python.
     """
 
+    # Of the sweep, in MLflow and in the folder results/NAME.
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)
     seed: Annotated[int, Field(ge=0)] = 0  # the experiment seed, from which all randomness derives
     data: DataConfig = DataConfig()
     # Own tasks by name (see docs/own-task.md), with the keys of `TaskDefinition`.
     task_definitions: dict[str, TaskDefinition] = Field(default={})
-    tasks: OneOrSeveral[str] = BENCHMARK
-    methods: OneOrSeveral[str] = ("prefine",)
+    tasks: OneOrSeveral[str] = BENCHMARK  # names of `prefine tasks`, or benchmark for its ten
+    methods: OneOrSeveral[str] = ("prefine",)  # what is trained
     # Reported; a number n stands for 0 to n - 1.
     seeds: Annotated[tuple[Seed, ...], counted_from(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
     # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for

@@ -45,7 +45,7 @@ class SearchSettings(BaseModel):
     # Keys of `finetune`, weight, selection.rule, selection.share and counterfactuals, each with a Dimension.
     space: dict[str, Any]
     start: dict[str, Any] | None = None  # a value for every key of the space: trial 0, which the best is compared with
-    trials: Annotated[int, Field(gt=0)] = 32
+    trials: Annotated[int, Field(gt=0)] = 32  # settings that are tried
     # Trials of one round are suggested from the results of earlier rounds only: the suggestions are then the same
     # on any cluster and after any interruption. At least as many as can run at once.
     round: Annotated[int, Field(gt=0)] = 4
