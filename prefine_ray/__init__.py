@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from prefine_ray.gymnasium_ids import register_ids
+
 __version__ = "0.1.0"
 
 _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
+    "SixValuedEnv": "prefine_ray.simulators.clients.six_valued:SixValuedEnv",
+    "Trajectories": "prefine_ray.data.trajectories:Trajectories",
     "collect": "prefine_ray.api:collect",
     "evaluate": "prefine_ray.api:evaluate",
     "evaluate_all": "prefine_ray.show:evaluate_all",
@@ -26,12 +30,15 @@ _PLACES = {
     "result_table": "prefine_ray.show:result_table",
     "run_sweep": "prefine_ray.api:run_sweep",
     "save_policy": "prefine_ray.policies.files:save_policy",
+    "save_trajectories": "prefine_ray.data.hdf5:write_dsrl",
     "split_preferences": "prefine_ray.api:split_preferences",
 }
 __all__ = [
     "TASKS",
     "FineTuneSettings",
     "SelectionSettings",
+    "SixValuedEnv",
+    "Trajectories",
     "collect",
     "evaluate",
     "evaluate_all",
@@ -47,8 +54,11 @@ __all__ = [
     "result_table",
     "run_sweep",
     "save_policy",
+    "save_trajectories",
     "split_preferences",
 ]
+
+register_ids()
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ def base_policy(task: Task, choice: str) -> Path:
     Raises:
         PolicyFileError: there is no such file, it is damaged, or its policy is not for this task.
     """
-    if choice == "zoo" and task.definition is not None:
+    if choice == "zoo" and not (ZOO / task.name).is_dir():
         raise PolicyFileError(f"base: no policy of {task.name} is shipped; write base: clone, bc_all or a policy file")
     path = ZOO / task.name / "base.safetensors" if choice == "zoo" else path_of(choice, task.name)
     load_policy_for(task, path)

@@ -97,6 +97,11 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
             f"{task.name}: no behaviour policies in {place}; for an own task name in data.source a trajectory file, or "
             "a policy (or a folder of policies) to roll out"
         )
+    if source == "zoo" and not manifest.is_file():
+        raise NoBehavioursError(
+            f"data.source: no behaviours of {task.name} are shipped; name dsrl (the published {task.dsrl_file}), a "
+            "trajectory file, or a policy (or a folder of policies) to roll out"
+        )
     if not manifest.is_file():
         raise NoBehavioursError(
             f"{manifest}: no behaviour policies for {task.name}; make them with `prefine pretrain --task {task.name}`, "

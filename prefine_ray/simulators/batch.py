@@ -100,6 +100,10 @@ def make_batch(task: str | Task, num_envs: int, carry_over: bool = False, pictur
         from prefine_ray.simulators.velocity import VelocityBatch
 
         return VelocityBatch(task, num_envs)
-    from prefine_ray.simulators.goal import GoalBatch
+    from prefine_ray.simulators.goal import WORLDS, GoalBatch
 
-    return GoalBatch(task, num_envs)
+    if task.name in WORLDS:
+        return GoalBatch(task, num_envs)
+    from prefine_ray.simulators.navigation.batch import NavigationBatch
+
+    return NavigationBatch(task, num_envs)

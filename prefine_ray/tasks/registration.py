@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from prefine_ray.gymnasium_ids import register_id
 from prefine_ray.tasks.definition import NAME, OwnTaskError, TaskDefinition
 from prefine_ray.tasks.environment import completed
 from prefine_ray.tasks.spec import ALIASES, TASKS, Task, get_task
@@ -43,6 +44,7 @@ def add_task(name: str, definition: TaskDefinition) -> Task:
     if not re.match(NAME, name):
         raise OwnTaskError(f"{name}: a name of letters, digits, _, . and - is needed")
     TASKS[name] = task = _task(name, definition)
+    register_id(task)
     return task
 
 
