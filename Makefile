@@ -20,11 +20,11 @@ INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
 
-test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev lint test-unit
+	$(BIN)/python -m pytest -m "ray and not faults and not slow"
 
 test-unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not ray and not faults and not slow"
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not ray and not faults and not slow"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -55,7 +55,7 @@ $(INSTALLED): $(REQUIREMENTS) | $(VENV)/bin/python
 	TORCH=$(TORCH) scripts/install.sh $(BIN)/python
 	touch $(VENV)/.installed $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(INSTALLED)
+$(VENV)/.installed-dev: requirements-dev.txt requirements-convert.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -55,7 +55,7 @@ def missing_evaluations(
         episodes: their rows, plain and under conditions.
         conditions: those that are asked for.
     """
-    if trials.empty or episodes.empty:
+    if not conditions or trials.empty or episodes.empty:
         return []
     grid = grid[[get_task(task).has_environment for task in grid["task"]]]
     finished, there = set(trials.loc[trials["status"] == "finished", "cell"]), _present(episodes)

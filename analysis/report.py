@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from prefine_ray.analysis.headline import headline_text
 from prefine_ray.analysis.plots.efficiency import budget, budget_rows, budget_table
 from prefine_ray.analysis.plots.save import save_plots
 from prefine_ray.analysis.plots.style import Plot, save_figure
@@ -98,6 +99,7 @@ def make_report(
     tables = all_tables(summary)
     written = ResultsDir(output)
     paths = _write_tables(summary, tables, written.tables_folder, data_note)
+    write_text(written.headline_path, headline_text(summary, results.episodes))
     plots = save_plots(summary, results.curves, written.plots_folder)
     page = _page(results, summary, tables, plots, data_note, provenance or {})
     write_text(written.report_page, page)

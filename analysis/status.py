@@ -149,10 +149,10 @@ def _best_lines(episodes: pd.DataFrame) -> list[str]:
     """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`, of PREFINE's the picked weight."""
     if episodes.empty:
         return []
-    rows = episodes[(episodes[METHOD] != BASE) & episodes[THRESHOLD].notna()]
+    rows = episode_table(episodes[(episodes[METHOD] != BASE) & episodes[THRESHOLD].notna()])
     if not (rows["split"] == TEST).any():
         return []
-    runs = run_table(episode_table(rows))
+    runs = run_table(rows)
     tested, tuned = (policy_rows(runs[runs["split"] == split]) for split in (TEST, TUNING))
     picked = tested.merge(picked_weights(tested, tuned)[[*SETTING, WEIGHT]], on=[*SETTING, WEIGHT])
     policies = pd.concat([picked[picked[METHOD] == PREFINE], tested[tested[METHOD] != PREFINE]])

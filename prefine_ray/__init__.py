@@ -14,6 +14,7 @@ _PLACES = {
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
     "SixValuedEnv": "prefine_ray.simulators.clients.six_valued:SixValuedEnv",
+    "Trajectories": "prefine_ray.data.trajectories:Trajectories",
     "collect": "prefine_ray.api:collect",
     "evaluate": "prefine_ray.api:evaluate",
     "evaluate_all": "prefine_ray.show:evaluate_all",
@@ -29,6 +30,7 @@ _PLACES = {
     "result_table": "prefine_ray.show:result_table",
     "run_sweep": "prefine_ray.api:run_sweep",
     "save_policy": "prefine_ray.policies.files:save_policy",
+    "save_trajectories": "prefine_ray.data.hdf5:write_dsrl",
     "split_preferences": "prefine_ray.api:split_preferences",
 }
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "FineTuneSettings",
     "SelectionSettings",
     "SixValuedEnv",
+    "Trajectories",
     "collect",
     "evaluate",
     "evaluate_all",
@@ -51,6 +54,7 @@ __all__ = [
     "result_table",
     "run_sweep",
     "save_policy",
+    "save_trajectories",
     "split_preferences",
 ]
 

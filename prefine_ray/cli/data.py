@@ -17,15 +17,21 @@ from prefine_ray.cli.options import (
 )
 
 _COLLECT = "prefine data collect --task BallRun --episodes 300"
+_CONVERT = """prefine data convert ball/run-v0 --task BallRun -o ball.hdf5
+  prefine data convert logged.npz --task BallRun -o ball.hdf5 --no-cost
+  prefine data convert replay_buffer.pkl --task BallRun -o ball.hdf5 --no-cost --trust"""
 
 
 def register(add: Commands) -> None:
     """Adds the commands."""
-    data = add.group("data", "collect, fetch or describe trajectory files", "prefine data describe --task BallRun")
+    data = add.group(
+        "data", "collect, fetch, convert, describe trajectory files", "prefine data describe --task BallRun"
+    )
     _collect_options(data("collect", collect, "roll the shipped behaviours out into a DSRL file", _COLLECT))
     _fetch_options(data("fetch", fetch, "download the published DSRL file", "prefine data fetch --task AntVelocity"))
     example = "prefine data describe --task BallRun --plot ballrun.png"
     _describe_options(data("describe", describe, "counts per threshold, quantiles and a reward-cost scatter", example))
+    _convert_options(data("convert", convert, "make a DSRL file of data from elsewhere", _CONVERT))
     _collect_options(add("collect", collect, "the same as `prefine data collect`", _COLLECT))
 
 
@@ -48,6 +54,18 @@ def _fetch_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--directory", type=place, metavar="DIR", help="default: $DSRL_DATASET_DIR, ~/.dsrl/datasets")
     parser.add_argument("--base-url", metavar="URL", help="a mirror")
+
+
+def _convert_options(parser: argparse.ArgumentParser) -> None:
+    text = "an HDF5 file in D4RL's layout, an .npz file, a replay buffer of Stable-Baselines3, or a data set of Minari"
+    parser.add_argument("source", type=place, metavar="SOURCE", help=f"{text} (folder or id)")
+    add_task(parser)
+    parser.add_argument("-o", "--output", type=place, required=True, metavar="OUT", help="the DSRL file to write")
+    parser.add_argument("--from", dest="kind", choices=("minari", "d4rl", "npz", "sb3"), help="default: found out")
+    parser.add_argument("--no-cost", action="store_true", help="the data have no costs; labels will have to do")
+    parser.add_argument("--trust", action="store_true", help="unpickle, which runs whatever code the author put in")
+    text = "the limits of the actions in the data (default: Minari's own, else -1 1)"
+    parser.add_argument("--action-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help=text)
 
 
 def _describe_options(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +101,27 @@ def fetch(options: Options) -> None:
     from prefine_ray.tasks.spec import get_task
 
     print(run(get_task(options.task), options.directory, options.base_url))
+
+
+def convert(options: Options) -> None:
+    """Converts a data set, and tells what the user should know of it."""
+    from prefine_ray.convert.data.converting import convert as run
+    from prefine_ray.tasks.spec import get_task
+
+    limits = tuple(options.action_range) if options.action_range else None
+    done = run(
+        str(options.source),
+        options.output,
+        get_task(options.task),
+        options.kind,
+        no_cost=options.no_cost,
+        trust=options.trust,
+        action_range=limits,
+    )
+    for note in done.notes:
+        print(f"Note: {note}")
+    episodes, steps = len(done.trajectories), len(done.trajectories.rewards)
+    print(f"{episodes} episodes, {steps} steps of {done.source}\n{options.output}")
 
 
 def describe(options: Options) -> None:

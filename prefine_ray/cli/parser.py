@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import prefine_ray
-from prefine_ray.cli import configs, data, doctor, finetune, policies, results, sweeps, tasks
+from prefine_ray.cli import configs, conversion, data, doctor, finetune, labels, policies, results, sweeps, tasks
 from prefine_ray.cli.options import Commands, add_own_tasks
 from prefine_ray.core.errors import INTERRUPTED, PrefineError
 
@@ -89,8 +89,10 @@ def build_parser() -> argparse.ArgumentParser:
     tasks.register(add)
     data.register(add)
     policies.register(add)
+    labels.register(add)
     finetune.register(add)
     policies.register_uses(add)
+    conversion.register(add)
     configs.register(add)
     sweeps.register(add)
     results.register(add)

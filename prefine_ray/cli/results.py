@@ -20,7 +20,15 @@ def register(add: Commands) -> None:
         action="store_true",
         help="the folders hold one sweep at several numbers of gradient steps: plot reward and cost against them",
     )
-    add_results(add("sync", sync, "send MLflow what it lacks", "prefine sync results/quick"))
+    text = "send MLflow what it lacks; as TensorBoard's event files, too, if asked"
+    parser = add("sync", sync, text, "prefine sync results/quick --register safe-policy")
+    add_results(parser)
+    parser.add_argument(
+        "--register",
+        metavar="PREFIX",
+        help="make the picked policies versions of registered models PREFIX-<task>-<kind>-<threshold>",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write DIR/tensorboard, a run per cell")
     parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     add_results(parser)
     parser.add_argument(
@@ -53,12 +61,18 @@ def sync(options: Options) -> int:
     from prefine_ray.analysis.status import damage_lines
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.own_tasks import add_stored_tasks
+    from prefine_ray.tracking.tensorboard import write_events
     from prefine_ray.tracking.tracker import Tracker
 
     results = ResultsDir(options.results)
     add_stored_tasks(results)
-    report = Tracker(results, str(results.saved_config().get("name"))).sync()
+    tracker = Tracker(results, str(results.saved_config().get("name")))
+    report = tracker.sync()
     print(report)
+    if options.register and not report.error:
+        print("\n".join(tracker.register(options.register)) or "no picked policy yet; the sweep has to end first")
+    if options.tensorboard:
+        print(f"{write_events(results)} cells written to {results.tensorboard_folder}")
     damages = damage_lines(results.find_damages())
     for line in damages:
         print(line, file=sys.stderr)

@@ -2,8 +2,9 @@
 
 A DSRL file (Liu et al., arXiv 2306.09303) has flat datasets over T steps: `observations`,
 `next_observations`, `actions`, `rewards`, `costs`, `terminals`, `timeouts`; an episode ends where
-`terminals` or `timeouts` is 1. Our own files add a group `episodes` with the reset seed and the
-behaviour of each episode, which other readers ignore, and attributes such as the hash of the recipe.
+`terminals` or `timeouts` is 1. Our own files add a group `infos` with the reset seed and the behaviour of
+the episode that a step belongs to, one value per step since OSRL masks every data set of a file by step, and
+attributes such as the hash of the recipe. Older files have one value per episode in a group `episodes`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,9 @@ from prefine_ray.data.trajectories import (
 )
 from prefine_ray.tasks.spec import Task, get_task
 
-EPISODE_GROUP = "episodes"
-
-
+STEP_GROUP, EPISODE_GROUP = "infos", "episodes"  # of `EPISODE_DATASETS`, per step and (older files) per episode
+_EXTRAS = [f"{group}/{name}" for group in (EPISODE_GROUP, STEP_GROUP) for name in EPISODE_DATASETS]
 _CHUNK_BYTES = 2**19  # of our own files: half the HDF5 chunk cache
-
-
 _BLOCK_BYTES = 2**24  # read at a time
 _MAX_STEPS = 10**8
 _MAX_CHUNK_BYTES = 2**28  # unpacked at once
@@ -68,21 +66,24 @@ def write_dsrl(
             array = getattr(trajectories, name)
             if _first_not_finite(array) is not None:
                 raise ValueError(f"{path}: {name} holds NaN or inf; nothing was written")
-            rows = max(1, min(len(array), _CHUNK_BYTES // (array.itemsize * int(np.prod(array.shape[1:])))))
-            chunks = (rows, *array.shape[1:])
-            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
-            file.create_dataset(name, data=array, chunks=chunks, **packed)
+            _write_packed(file, name, array)
         for name in EPISODE_DATASETS:
             if (values := getattr(trajectories, name)) is not None:
-                file.create_dataset(f"{EPISODE_GROUP}/{name}", data=values)
+                _write_packed(file, f"{STEP_GROUP}/{name}", np.repeat(values, trajectories.lengths))
         file.attrs.update(attrs or {})
         file.attrs[_DIGEST] = _arrays_digest(file)
+
+
+def _write_packed(file: h5py.File, name: str, array: NDArray[Any]) -> None:
+    rows = max(1, min(len(array), _CHUNK_BYTES // (array.itemsize * int(np.prod(array.shape[1:])))))
+    packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+    file.create_dataset(name, data=array, chunks=(rows, *array.shape[1:]), **packed)
 
 
 def _arrays_digest(file: h5py.File) -> str:
     """The SHA-256 of all arrays of a file and of its other attributes, block by block."""
     hasher = hashlib.sha256(repr(sorted((name, str(v)) for name, v in file.attrs.items() if name != _DIGEST)).encode())
-    for name in (*STEP_DATASETS, *(f"{EPISODE_GROUP}/{one}" for one in EPISODE_DATASETS)):
+    for name in (*STEP_DATASETS, *_EXTRAS):
         if name not in file:
             continue
         dataset = file[name]
@@ -194,7 +195,7 @@ class _DsrlFile:
 
     def __init__(self, path: str | Path, file: h5py.File, task: str | Task | None) -> None:
         self._path, self._file, self._clipped = path, file, 0
-        for name in (*STEP_DATASETS, EPISODE_GROUP, *(f"{EPISODE_GROUP}/{one}" for one in EPISODE_DATASETS)):
+        for name in (*STEP_DATASETS, EPISODE_GROUP, STEP_GROUP, *_EXTRAS):
             self._check_link(name)
         missing = [name for name in STEP_DATASETS if not isinstance(file.get(name), h5py.Dataset)]
         if missing:
@@ -345,18 +346,29 @@ class _DsrlFile:
     def _read_episode_datasets(self) -> dict[str, NDArray[np.int64]]:
         arrays = {}
         for name in EPISODE_DATASETS:
-            key, shape = f"{EPISODE_GROUP}/{name}", (len(self._ends),)
-            if key not in self._file:
-                continue
-            dataset = self._file[key]
-            if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape or dataset.dtype.kind not in "iu":
-                kind = (
-                    f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
-                )
-                raise self._error(key, f"is {kind}, not integers {shape}, one per episode")
-            self._check_storage(key)
-            arrays[name] = dataset[()].astype(np.int64)
+            if f"{STEP_GROUP}/{name}" in self._file:
+                arrays[name] = self._read_per_step(f"{STEP_GROUP}/{name}")
+            elif f"{EPISODE_GROUP}/{name}" in self._file:
+                arrays[name] = self._read_integers(f"{EPISODE_GROUP}/{name}", len(self._ends), "episode")
         return arrays
+
+    def _read_per_step(self, key: str) -> NDArray[np.int64]:
+        """One value per episode, of those that every step of it has."""
+        values = self._read_integers(key, self.steps, "step")
+        starts = np.concatenate([[0], self._ends[:-1] + 1])
+        low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+        if (low != high).any():
+            odd = int(np.argmax(low != high))
+            raise self._error(key, f"has {low[odd]} and {high[odd]} in episode {odd}; all its steps need the same")
+        return low
+
+    def _read_integers(self, key: str, count: int, what: str) -> NDArray[np.int64]:
+        dataset = self._file[key]
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape != (count,) or dataset.dtype.kind not in "iu":
+            kind = f"{dataset.dtype} of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "no data set"
+            raise self._error(key, f"is {kind}, not integers ({count},), one per {what}")
+        self._check_storage(key)
+        return dataset[()].astype(np.int64)
 
     def _clip(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Published Bullet files have actions outside of [-1, 1], which the simulator clipped."""

@@ -48,8 +48,8 @@ class LabelRule(Section):
 
     num_dispreferred: Positive = 20  # N_np
     margin: Share = 1.0  # preferred trajectories cost at most margin * threshold
-    # CSV or JSON of trajectory ids with labels, for `preferred: labels`; relative to the working directory, {task}
-    # allowed
+    # CSV or JSON of trajectory ids with labels, or CSV of pairs, for `preferred: labels`; relative to the working
+    # directory, {task} allowed
     labels: Annotated[str, AfterValidator(absolute_template)] | None = None
 
 

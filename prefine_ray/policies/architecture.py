@@ -7,6 +7,8 @@ from itertools import pairwise
 from typing import Literal
 
 Activation = Literal["relu", "tanh"]
+OBSERVATION_LIMIT = 10.0  # normalised observations are clipped to it, unless an imported policy has another limit
+UNLIMITED = 3.4028234663852886e38  # the largest single-precision number: no finite observation is clipped
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Architecture:
     state_dependent_std: bool = False  # a second head gives log sigma; else one parameter per action
     squash: bool = False  # True: tanh of the Gaussian sample; False: the sample clipped to [-1, 1]
     log_std_bounds: tuple[float, float] = (-5.0, 2.0)
+    observation_limit: float = OBSERVATION_LIMIT  # of normalised observations
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

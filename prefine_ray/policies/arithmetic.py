@@ -19,7 +19,6 @@ from prefine_ray.policies.architecture import Architecture
 
 Singles = NDArray[np.float32]
 
-OBSERVATION_LIMIT = np.float32(10.0)  # of normalised observations
 # tanh(x) as a ratio of polynomials in x (the one of Eigen for float32), within 4e-7 of it.
 TANH_LIMIT = np.float32(7.90531110763549805)  # beyond it the ratio is 1 to single precision
 TANH_SMALL = np.float32(4e-4)  # below it tanh(x) is x to single precision
@@ -91,7 +90,8 @@ def forward(parameters: Parameters, observations: Singles) -> tuple[Singles, Sin
     """Mean (before squashing) and log standard deviation, each [P, B, act_dim], of observations [P, B, obs_dim]."""
     architecture = parameters.architecture
     hidden = (observations - parameters.obs_mean) / parameters.obs_std
-    hidden = clip(hidden, -OBSERVATION_LIMIT, OBSERVATION_LIMIT)
+    limit = np.float32(architecture.observation_limit)
+    hidden = clip(hidden, -limit, limit)
     last = len(parameters.weights) - 1
     for number, (weight, bias) in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
         hidden = affine(hidden, weight, bias)

@@ -15,7 +15,7 @@ from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.files import read_bytes, write_bytes
 from prefine_ray.core.tensor_files import Shapes, load_tensors, tensor_header
-from prefine_ray.policies.architecture import Architecture
+from prefine_ray.policies.architecture import OBSERVATION_LIMIT, UNLIMITED, Architecture
 from prefine_ray.policies.gaussian import ACTIVATIONS, GaussianPolicy, PolicyHeader
 from prefine_ray.tasks.spec import Task
 
@@ -35,7 +35,7 @@ def policy_bytes(policy: GaussianPolicy, header: PolicyHeader) -> bytes:
 
     The header's `sha256` is that of the content with its own digits taken as zeros.
     """
-    said = {"format": _FORMATS[-1], "sha256": _EMPTY, "architecture": asdict(policy.architecture), **asdict(header)}
+    said = {"format": _FORMATS[-1], "sha256": _EMPTY, "architecture": _said(policy.architecture), **asdict(header)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
     content = save(tensors, metadata={_HEADER_KEY: json.dumps(said)})
     return content.replace(_EMPTY.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
@@ -63,6 +63,18 @@ def load_policy(path: str | Path, *, allow_diverged: bool = False) -> GaussianPo
     except DamagedFileError as error:
         raise PolicyFileError(str(error)) from error
     return policy_from_bytes(content, path, allow_diverged=allow_diverged)
+
+
+def read_header(path: str | Path) -> PolicyHeader:
+    """The metadata of a policy file without its weights. Raises as `load_policy`."""
+    try:
+        content = read_bytes(path, _MAX_BYTES)
+        header = _read_header(tensor_header(content, path)[0], path)
+    except DamagedFileError as error:
+        raise PolicyFileError(str(error)) from error
+    except OSError as error:
+        raise PolicyFileError(f"{path}: cannot be read: {error.strerror}") from error
+    return PolicyHeader(header["task"], header["made_by"], header["scores"])
 
 
 def load_policy_for(task: Task, path: str | Path, force: bool = False) -> GaussianPolicy:
@@ -109,6 +121,14 @@ def policy_from_bytes(content: bytes, name: str | Path = "policy", *, allow_dive
     if not allow_diverged:
         _check_values(policy, name)
     return policy
+
+
+def _said(architecture: Architecture) -> dict[str, Any]:
+    """An architecture as the header gives it: the usual limit of observations goes without saying, as it always did."""
+    fields = asdict(architecture)
+    if architecture.observation_limit == OBSERVATION_LIMIT:
+        del fields["observation_limit"]
+    return fields
 
 
 def _read_header(metadata: dict[str, str], name: str | Path) -> dict[str, Any]:
@@ -160,6 +180,7 @@ def _architecture(header: dict[str, Any], name: str | Path) -> Architecture:
             and math.isfinite(low)
             and math.isfinite(high)
             and low <= high
+            and 0 < one.observation_limit <= UNLIMITED
         )
     except (AttributeError, TypeError, ValueError):
         good = False

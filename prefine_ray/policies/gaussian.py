@@ -70,7 +70,8 @@ class GaussianPolicy(nn.Module):
         Args:
             observations: [P, B, obs_dim], or [1, B, obs_dim] for the same states in every member.
         """
-        hidden = (observations - self.obs_mean).div_(self.obs_std).clamp_(-10.0, 10.0)
+        limit = self.architecture.observation_limit
+        hidden = (observations - self.obs_mean).div_(self.obs_std).clamp_(-limit, limit)
         activate = ACTIVATIONS[self.architecture.activation]
         *inner, (last_weight, last_bias) = self._layers
         for weight, bias in inner:

@@ -26,7 +26,7 @@ LANES = 16
 STRIP = 2 * LANES  # outputs whose weights lie together, input after input; layers are filled up to whole strips
 ROWS = 32  # observations that go through all layers together: their activations stay in the L1 cache
 
-_LIMIT, _ZERO, _ONE = arithmetic.OBSERVATION_LIMIT, np.float32(0.0), np.float32(1.0)
+_ONE = np.float32(1.0)
 _TANH_LIMIT, _TANH_SMALL = arithmetic.TANH_LIMIT, arithmetic.TANH_SMALL
 _A1, _A3, _A5, _A7, _A9, _A11, _A13 = arithmetic.TANH_ABOVE
 _B0, _B2, _B4, _B6 = arithmetic.TANH_BELOW
@@ -43,11 +43,11 @@ class CompiledPolicies:
         self._act_dim = architecture.act_dim
         self._sizes = np.array(architecture.layer_sizes, dtype=np.int64)
         self._flags = np.array([architecture.activation == "tanh", architecture.squash, parameters.log_std is None])
-        self._bounds = np.array(architecture.log_std_bounds, dtype=np.float32)
+        self._bounds = np.array((*architecture.log_std_bounds, architecture.observation_limit), dtype=np.float32)
         self._mean, self._std = parameters.obs_mean[:, 0], parameters.obs_std[:, 0]
         self._sigmas = np.zeros((len(parameters.obs_mean), architecture.act_dim), dtype=np.float32)
         if parameters.log_std is not None:
-            self._sigmas = arithmetic.exp(arithmetic.clip(parameters.log_std[:, 0], *self._bounds))
+            self._sigmas = arithmetic.exp(arithmetic.clip(parameters.log_std[:, 0], *self._bounds[:2]))
         layers = zip(parameters.weights, parameters.biases, strict=True)
         self._packed = np.concatenate([part for layer in layers for part in _packed(*layer)], axis=1).ravel()
         self._buffer = 2 * ROWS * (max(architecture.layer_sizes) + -max(architecture.layer_sizes) % STRIP)
@@ -291,7 +291,11 @@ def _exp(value):
     "float32[:,::1], int64[::1], boolean[::1], float32[::1], float32[::1], float32[:,:,::1])"
 )
 def _act_all(observations, noise, temperature, mean, std, packed, sigmas, sizes, flags, bounds, buffer, actions):
-    """Fills `actions` [P, B, act_dim]; `noise` is empty for mean actions, `buffer` [2 * ROWS * stride] is scratch."""
+    """Fills `actions` [P, B, act_dim].
+
+    `noise` is empty for mean actions; `bounds` are those of log sigma and the limit of normalised observations;
+    `buffer` [2 * ROWS * stride] is scratch.
+    """
     members, batch, obs_dim = observations.shape
     act_dim, layers = actions.shape[2], len(sizes) - 1
     with_tanh, squash, second_head = flags[0], flags[1], flags[2]
@@ -303,7 +307,7 @@ def _act_all(observations, noise, temperature, mean, std, packed, sigmas, sizes,
             for row in range(count):
                 for k in range(obs_dim):
                     x = (observations[member, start + row, k] - mean[member, k]) / std[member, k]
-                    buffer[row * stride + k] = _clip(x, -_LIMIT, _LIMIT)
+                    buffer[row * stride + k] = _clip(x, -bounds[2], bounds[2])
             first = member * (len(packed) // members)
             for layer in range(layers):
                 fan_in, fan_out = sizes[layer], sizes[layer + 1]

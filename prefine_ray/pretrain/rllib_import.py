@@ -1,24 +1,32 @@
-"""Import of RLlib checkpoints as policies: our own runs', and those of PPO with RLlib's default MLP module."""
+"""Import of RLlib checkpoints as policies: our own runs', and PPO's and SAC's with RLlib's default MLP modules."""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from ray.rllib.algorithms.ppo.torch.default_ppo_torch_rl_module import DefaultPPOTorchRLModule
+from ray.rllib.algorithms.sac.torch.default_sac_torch_rl_module import DefaultSACTorchRLModule
 from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.utils.filter import RunningStat
 from torch import Tensor
 
-from prefine_ray.core.errors import PrefineError
-from prefine_ray.policies.gaussian import Architecture, GaussianPolicy
+from prefine_ray.convert.importing import Imported, checked, checked_policy
+from prefine_ray.convert.network import Network, Normalizer, PolicyImportError, box, to_policy
+from prefine_ray.convert.state import WHY
+from prefine_ray.policies.architecture import UNLIMITED, Activation
+from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.pretrain.rllib import ActorCritic
+from prefine_ray.tasks.spec import Task
 
 _MODULE_FOLDERS = (f"learner_group/learner/rl_module/{DEFAULT_MODULE_ID}", f"rl_module/{DEFAULT_MODULE_ID}", "")
 _CONNECTORS = "env_runner/env_to_module_connector"
@@ -30,11 +38,13 @@ _PLAIN_CONNECTORS = {
     "BatchIndividualItems",
     "NumpyToTensor",
 }
-_OBSERVATION_CLIP = 10.0  # of the normalised observation, in GaussianPolicy and in RLlib's filter by default
-_WIDE = 1e4  # deviation given to unnormalised observations, so that the clip never touches them
+_ENCODERS = ("encoder.actor_encoder.net.mlp.", "encoder.encoder.net.mlp.", "pi_encoder.net.mlp.")
+_HEAD = "pi.net.mlp."
+_SAC_LOG_STD = (-5.0, 2.0)  # of RLlib's TorchSquashedGaussian
+_SAC_NOTE = "RLlib's own explore=False gives SAC's mean without the tanh of its training; here the tanh is kept"
 
 
-class RLlibImportError(PrefineError, ValueError):
+class RLlibImportError(PolicyImportError):
     """A checkpoint cannot be imported as a GaussianPolicy."""
 
 
@@ -49,16 +59,51 @@ def policy_from_rllib(checkpoint_path: str | Path) -> GaussianPolicy:
     Raises:
         RLlibImportError: there is no module, or it is not one that a GaussianPolicy can hold.
     """
-    path = _algorithm_folder(Path(checkpoint_path))
+    module, folder, path = _load(Path(checkpoint_path))
+    if isinstance(module, ActorCritic):
+        return copy.deepcopy(module.policy)
+    return to_policy(_network(module, folder, _observation_filter(path)))
+
+
+def import_rllib(checkpoint: Path, task: Task, trust: bool) -> Imported:
+    """The policy of a checkpoint, compared with RLlib's module on random observations.
+
+    Raises:
+        RLlibImportError: as `policy_from_rllib`, or the checkpoint is not trusted.
+        PolicyImportError: it has other sizes than the task's, or acts otherwise.
+    """
+    if not trust:
+        raise RLlibImportError(f"{checkpoint}: RLlib's checkpoints are pickles, which are refused: {WHY}")
+    module, folder, path = _load(checkpoint)
+    if isinstance(module, ActorCritic):
+        actions = _module_actions(module, None, squash=False)
+        return checked_policy(copy.deepcopy(module.policy), actions, task, checkpoint, "rllib")
+    network = _network(module, folder, _observation_filter(path))
+    actions = _module_actions(module, network.normalizer, squash=network.output == "tanh")
+    return checked(network, actions, task, checkpoint, "rllib")
+
+
+def _load(checkpoint: Path) -> tuple[RLModule, Path, Path]:
+    """The module, its folder and that of the algorithm."""
+    path = _algorithm_folder(checkpoint)
     folder = next((path / part for part in _MODULE_FOLDERS if (path / part / "module_state.pkl").is_file()), None)
     if folder is None:
         raise RLlibImportError(f"{path}: no RLlib module here; expected {_MODULE_FOLDERS[0]}/module_state.pkl in it")
-    module = RLModule.from_checkpoint(str(folder.resolve()))
-    if isinstance(module, ActorCritic):
-        return copy.deepcopy(module.policy)
-    if not isinstance(module, DefaultPPOTorchRLModule):
-        raise RLlibImportError(f"{folder}: module {type(module).__name__}; only PPO's default MLP module is imported")
-    return _from_default_module(module, folder, _observation_filter(path))
+    return RLModule.from_checkpoint(str(folder.resolve())), folder, path
+
+
+def _module_actions(module: RLModule, normalizer: Normalizer | None, squash: bool) -> Any:
+    """What RLlib's module itself does, in the scale [-1, 1] in which RLlib has its actions."""
+
+    def actions(observations: NDArray[np.float32]) -> NDArray[np.floating]:
+        seen = torch.from_numpy(observations).double()
+        if normalizer:
+            seen = ((seen - normalizer.mean) / normalizer.std).clamp(-normalizer.limit, normalizer.limit)
+        with torch.inference_mode():
+            mean, _ = module.forward_inference({"obs": seen.float()})["action_dist_inputs"].chunk(2, dim=-1)
+        return (torch.tanh(mean) if squash else mean.clamp(-1.0, 1.0)).numpy()
+
+    return actions
 
 
 def _algorithm_folder(path: Path) -> Path:
@@ -67,61 +112,58 @@ def _algorithm_folder(path: Path) -> Path:
     return runs[-1] if runs else path
 
 
-def _from_default_module(
-    module: DefaultPPOTorchRLModule, folder: Path, normalization: tuple[NDArray[np.float64], NDArray[np.float64]] | None
-) -> GaussianPolicy:
-    state = module.state_dict()
-    architecture = _architecture(module, state, folder)
+def _network(module: RLModule, folder: Path, normalizer: Normalizer | None) -> Network:
+    if not isinstance(module, DefaultPPOTorchRLModule | DefaultSACTorchRLModule):
+        kind = type(module).__name__
+        raise RLlibImportError(f"{folder}: module {kind}; only PPO's and SAC's default MLP modules are imported")
+    if not isinstance(module.action_space, gym.spaces.Box):
+        kind = type(module.action_space).__name__
+        raise RLlibImportError(f"{folder}: its actions are {kind}; a Gaussian policy has continuous ones (Box)")
+    state, squash = module.state_dict(), isinstance(module, DefaultSACTorchRLModule)
+    settings = _settings(module, folder)
     layers = _layers(state)
-    policy = GaussianPolicy(architecture)
-    with torch.no_grad():
-        for number, (weight, bias) in enumerate(layers):
-            policy.weights[number].copy_(weight.T[None])
-            policy.biases[number].copy_(bias[None, None])
-        if not architecture.state_dependent_std:
-            policy.log_std.copy_(state["pi.log_std"][None, None])
-        if normalization is None:
-            policy.obs_std.fill_(_WIDE)
-            policy.weights[0].mul_(_WIDE)
-        else:
-            mean, std = (torch.from_numpy(value).float() for value in normalization)
-            policy.set_normalization(mean, std, floor=0.0)
-    return policy
+    bound = float(settings["log_std_clip_param"])
+    act_dim = int(np.prod(module.action_space.shape))
+    return Network(
+        layers=tuple(layers),
+        activation=_activation(settings, folder),
+        output="tanh" if squash else "clip",
+        log_std=state.get("pi.log_std"),
+        log_std_bounds=_SAC_LOG_STD if squash else (-bound, bound),
+        normalizer=normalizer,
+        note=_SAC_NOTE if squash else "",
+        **box([-1.0] * act_dim, [1.0] * act_dim, folder),  # RLlib normalises actions (normalize_actions)
+    )
 
 
-def _architecture(module: DefaultPPOTorchRLModule, state: dict[str, Tensor], folder: Path) -> Architecture:
-    settings = cast("dict[str, Any]", module.model_config)
+def _settings(module: RLModule, folder: Path) -> dict[str, Any]:
+    """The model's settings, with RLlib's defaults for those that are not said."""
+    said = module.model_config
+    given = dataclasses.asdict(said) if isinstance(said, DefaultModelConfig) else dict(said or {})
+    settings = dataclasses.asdict(DefaultModelConfig()) | given
     refused = [key for key in ("use_lstm", "fcnet_use_layernorm", "head_fcnet_use_layernorm") if settings.get(key)]
     if refused or settings.get("conv_filters"):
         raise RLlibImportError(
             f"{folder}: its network has {', '.join(refused) or 'conv_filters'}; expected a plain MLP"
         )
+    return settings
+
+
+def _activation(settings: dict[str, Any], folder: Path) -> Activation:
     activations = {settings["fcnet_activation"]}
     if settings["head_fcnet_hiddens"]:
         activations.add(settings["head_fcnet_activation"])
     activation = activations.pop()
     if activations or activation not in ("relu", "tanh"):
         raise RLlibImportError(f"{folder}: its activations are not all tanh or all relu")
-    layers = _layers(state)
-    free = "pi.log_std" in state
-    outputs = len(layers[-1][1])
-    bound = float(settings["log_std_clip_param"])
-    return Architecture(
-        obs_dim=layers[0][0].shape[1],
-        act_dim=outputs if free else outputs // 2,
-        hidden=tuple(len(bias) for _, bias in layers[:-1]),
-        activation=activation,
-        state_dependent_std=not free,
-        log_std_bounds=(-bound, bound),
-    )
+    return activation
 
 
 def _layers(state: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
     """(weight [out, in], bias [out]) of the actor's layers from the observation to the output."""
-    own = "encoder.actor_encoder.net.mlp."
-    encoder = own if any(key.startswith(own) for key in state) else "encoder.encoder.net.mlp."
+    encoder = next(one for one in _ENCODERS if any(key.startswith(one) for key in state))
     layers = []
-    for prefix in (encoder, "pi.net.mlp."):
+    for prefix in (encoder, _HEAD):
         numbers = sorted(int(key[len(prefix) : -len(".weight")]) for key in state if _is_weight(key, prefix))
         layers += [(state[f"{prefix}{number}.weight"], state[f"{prefix}{number}.bias"]) for number in numbers]
     return layers
@@ -131,8 +173,8 @@ def _is_weight(key: str, prefix: str) -> bool:
     return key.startswith(prefix) and key.endswith(".weight")
 
 
-def _observation_filter(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Mean and deviation of RLlib's MeanStdFilter, None where the observations go in as they are."""
+def _observation_filter(path: Path) -> Normalizer | None:
+    """RLlib's MeanStdFilter, None where the observations go in as they are."""
     folder = path / _CONNECTORS
     if not folder.is_dir():
         return None
@@ -144,11 +186,11 @@ def _observation_filter(path: Path) -> tuple[NDArray[np.float64], NDArray[np.flo
     if _FILTER not in names:
         return None
     (state,) = _unpickle(folder / _FILTER / "state.pkl").values()
-    kind = (state["de_mean_to_zero"], state["de_std_to_one"], state["clip_by_value"])
-    if kind != (True, True, _OBSERVATION_CLIP):
-        raise RLlibImportError(f"{folder}: {_FILTER} must remove mean and deviation and clip at {_OBSERVATION_CLIP:g}")
+    if not (state["de_mean_to_zero"] and state["de_std_to_one"]):
+        raise RLlibImportError(f"{folder}: {_FILTER} must remove both mean and deviation")
     statistics = RunningStat.from_state(state["running_stats"][0])
-    return np.asarray(statistics.mean), np.asarray(statistics.std) + 1e-8
+    mean, std = torch.as_tensor(np.asarray(statistics.mean)), torch.as_tensor(np.asarray(statistics.std) + 1e-8)
+    return Normalizer(mean.float(), std.float(), float(state["clip_by_value"] or UNLIMITED))
 
 
 def _unpickle(path: Path) -> Any:

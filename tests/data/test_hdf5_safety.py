@@ -79,7 +79,7 @@ def test_ends_that_are_missing_or_shifted_are_refused(path, tmp_path):
         ends = np.flatnonzero(values)
         values[ends[::2]] = 0
         file.create_dataset("timeouts", data=values)
-        del file["episodes"]
+        del file["infos"]
 
     put(path, "timeouts", every_second)
     refused(path, "BallRun have at most 100: ends are missing")
@@ -89,7 +89,7 @@ def test_ends_that_are_missing_or_shifted_are_refused(path, tmp_path):
         rolled = np.roll(values, -3)
         rolled[-1] = 1
         file.create_dataset("timeouts", data=rolled)
-        del file["episodes"]
+        del file["infos"]
 
     put(tmp_path / "y.hdf5", "timeouts", shifted)
     with pytest.raises(TrajectoryFileError, match="does not fit the ends of episodes"):

@@ -147,12 +147,38 @@ def test_a_failed_write_leaves_the_old_file(path):
 
 
 def test_other_dsrl_readers_find_the_flat_arrays(path):
-    """What the DSRL package does: all datasets by name, the seven at the top; ours stand in a group."""
+    """What the DSRL package does: all datasets by name, the seven at the top; all are per step, as OSRL needs them."""
     names = []
     with h5py.File(path) as file:
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         assert file["observations"].dtype == np.float32
-    assert sorted(names) == sorted([*STEP_DATASETS, "episodes/seeds", "episodes/behaviours"])
+        assert {len(file[name]) for name in names} == {12}
+        assert file["infos/seeds"].compression == "gzip"
+    assert sorted(names) == sorted([*STEP_DATASETS, "infos/seeds", "infos/behaviours"])
+
+
+def as_older(path):
+    """Seeds and behaviours as older versions wrote them, one value per episode."""
+    data = read_dsrl(path)
+    with h5py.File(path, "r+") as file:
+        del file["infos"]
+        file["episodes/seeds"], file["episodes/behaviours"] = data.seeds, data.behaviours
+        file.attrs["sha256"] = hdf5._arrays_digest(file)
+    return data
+
+
+def test_an_older_file_with_values_per_episode_is_read(path):
+    data = as_older(path)
+    check_dsrl(path, "BallRun")
+    assert_equal(read_dsrl(path), data)
+
+
+def test_wrong_values_per_episode_of_an_older_file_are_refused(path):
+    as_older(path)
+    with h5py.File(path, "r+") as file:
+        replace("episodes/seeds", lambda values: values[:-1])(file)
+    with pytest.raises(TrajectoryFileError, match=r"'episodes/seeds' .* integers \(4,\), one per episode"):
+        read_dsrl(path)
 
 
 def test_summary_of_a_file_is_that_of_its_data(path):
@@ -183,7 +209,7 @@ def test_a_foreign_file_with_columns_and_other_types_is_read(path):
     """DSRL's own reader takes [T, 1] and float flags too; users' files may be float64."""
     data = read_dsrl(path)
     with h5py.File(path, "r+") as file:
-        del file["episodes"]
+        del file["infos"]
         for name in STEP_DATASETS:
             values = file[name][()].astype(np.float64)
             del file[name]
@@ -225,13 +251,13 @@ def drop_rows(count):
     def edit(file):
         for name in STEP_DATASETS:
             replace(name, lambda values: values[: len(values) - count])(file)
-        del file["episodes"]
+        del file["infos"]
 
     return edit
 
 
 BAD_FILES = {
-    "missing key": (remove("costs"), r"missing dataset\(s\) costs; .*this one has actions, episodes"),
+    "missing key": (remove("costs"), r"missing dataset\(s\) costs; .*this one has actions, infos"),
     "missing keys": (remove("costs", "rewards"), r"missing dataset\(s\) rewards, costs"),
     "group for a dataset": (lambda file: (remove("costs")(file), file.create_group("costs")), "missing .* costs"),
     "other task's observations": (
@@ -259,8 +285,15 @@ BAD_FILES = {
         "marks no episode end",
     ),
     "cut-off tail": (drop_rows(2), r"no end of the last episode \(number 3, rows 9 to 9\)"),
-    "seeds of other episodes": (replace("episodes/seeds", lambda v: v[:-1]), r"'episodes/seeds' .* integers \(4,\)"),
-    "seeds no integers": (put("episodes/seeds", 0, 0.5), r"'episodes/seeds' is float64"),
+    "seeds of other steps": (
+        replace("infos/seeds", lambda v: v[:-1]),
+        r"'infos/seeds' .* integers \(12,\), one per step",
+    ),
+    "seeds no integers": (put("infos/seeds", 0, 0.5), r"'infos/seeds' is float64"),
+    "two seeds in an episode": (
+        replace("infos/seeds", lambda v: np.arange(12)),
+        r"'infos/seeds' has 0 and 2 in episode 0; all its steps need the same",
+    ),
 }
 
 

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from prefine_ray import simulators
-from prefine_ray.cli import finetune, parser, policies, results, sweeps
+from prefine_ray.cli import finetune, labels, parser, policies, results, sweeps
 from prefine_ray.core import paths
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.data import download, hdf5
 from prefine_ray.data.hdf5 import write_dsrl
+from prefine_ray.data.trajectories import STEP_DATASETS
 from prefine_ray.experiment import config, shipped
 from prefine_ray.methods import base
 from prefine_ray.orchestration import cluster
@@ -33,7 +35,7 @@ from prefine_ray.tracking import pages
 from tests.fuzz.harness import CASES, Outcomes, WronglyAcceptedError, judge
 from tests.makers import ball_run_episodes, small_policy
 
-PLANTED = 600  # cases in which a planted defect has to be found
+PLANTED = 800  # cases in which a planted defect has to be found
 
 
 class StartedError(Exception):
@@ -95,6 +97,15 @@ def commands(folder: Path) -> list[Command]:
     with hdf5.h5py.File(folder / "negative.hdf5", "r+") as file:
         file["costs"][...] = negative
     (folder / "empty").mkdir()
+    np.savez(folder / "good.npz", **{name: getattr(ball_run_episodes(), name) for name in STEP_DATASETS})
+    np.savez(folder / "cut.npz", observations=np.zeros((3, 7)), actions=np.zeros((2, 2)))
+    layers = {"0": (16, 7), "2": (2, 16)}
+    state = {f"actor_mean.{number}.weight": torch.ones(shape) for number, shape in layers.items()}
+    state |= {f"actor_mean.{number}.bias": torch.ones(shape[0]) for number, shape in layers.items()}
+    torch.save({**state, "actor_logstd": torch.zeros(1, 2)}, folder / "good.pth")
+    torch.save(
+        {**state, "actor_logstd": torch.zeros(1, 2), "actor_mean.0.weight": torch.ones(16, 9)}, folder / "odd.pth"
+    )
 
     def of(*names: str) -> list[str]:
         return [str(folder / name) for name in names]
@@ -102,7 +113,9 @@ def commands(folder: Path) -> list[Command]:
     missing = of("missing", "text", "empty")
     policy = Words(of("good.safetensors"), [*missing, *of("other.safetensors", "flipped.safetensors"), ""], needed=True)
     data = Words(of("good.hdf5"), [*missing, *of("negative.hdf5"), *BAD_PLACES], needed=True)
-    output = Words(of("out"), BAD_PLACES)
+    output, made = Words(of("out"), BAD_PLACES), Words(of("made.csv"), BAD_PLACES, needed=True)
+    (folder / "pairs.csv").write_text("better,worse\n0,1\n2,1\n")
+    (folder / "export.json").write_text("[]")
     choice = Words([*of("good.yaml"), "quick"], [*of("bad.yaml", "text"), *CONFIGS])
     run = {"--results": output, "--data-dir": output, "--set": SETS}
     report = Words([], [*missing, *BAD_PLACES])
@@ -121,6 +134,7 @@ def commands(folder: Path) -> list[Command]:
             options={
                 **{"--task": TASK, "--data": data, "--weight": AMOUNTS, "--threshold": AMOUNTS, "--seeds": SEEDS},
                 **{"--output": output, "--config": choice, "--labels": Words([], [*missing, "{tsk}"])},
+                "--method": Words(["prefine", "prefine_pairs"], ["", "nope", "PREFINE"]),
             },
         ),
         Command(
@@ -139,9 +153,46 @@ def commands(folder: Path) -> list[Command]:
         ),
         Command(["data", "describe"], options={"--task": TASK, "--file": data}),
         Command(["data", "fetch"], options={"--task": TASK, "--directory": Words(of("d"), BAD_PLACES)}),
+        Command(
+            ["data", "convert"],
+            [Words(of("good.npz"), [*missing, *of("cut.npz"), *BAD_PLACES])],
+            {
+                "--task": TASK,
+                "--output": Words(of("c.hdf5"), BAD_PLACES, True),
+                "--from": Words(["npz"], ["minari", ""]),
+            },
+        ),
+        Command(
+            ["import"],
+            [Words(of("good.pth"), [*missing, *of("odd.pth", "good.npz"), *BAD_PLACES])],
+            {
+                **{"--task": TASK, "--output": Words(of("i.safetensors"), BAD_PLACES, True)},
+                **{"--from": Words(["cleanrl"], ["sb3", "onnx", "torchscript", "omnisafe", "rllib", "nope"])},
+                "--normalizer": Words([], [*missing, *of("cut.npz")]),
+            },
+        ),
+        Command(
+            ["export", "--to=torchscript"],
+            [Words(of("good.safetensors"), [*missing, *of("flipped.safetensors"), *BAD_PLACES])],
+            {"--output": Words(of("x.pt"), [*BAD_PLACES, *of("x")], True)},
+        ),
         Command(["configs", "check"], [choice]),
         Command(["configs", "show"], [Words(of("good.yaml"), CONFIGS)]),
         *(Command([name], [report]) for name in ("status", "report", "sync")),
+        Command(
+            ["label", "--pairs"],
+            [data],
+            {
+                **{"--task": TASK, "--output": output, "--questions": COUNTS, "--seed": SEEDS, "--frames": COUNTS},
+                **{"--threshold": AMOUNTS, "--repeats": Words(["0", "0.5"], ["0.6", "nan", "-1", "", "x"])},
+                **{"--port": Words(["0"], ["-1", "70000", "x", ""]), "--videos": Words([], missing)},
+            },
+        ),
+        *(
+            Command(["labels", name], [Words(of(good), missing, True), data], {"--task": TASK, "--output": made})
+            for name, good in (("sets", "pairs.csv"), ("import", "export.json"))
+        ),
+        Command(["labels", "report"], [report]),
         Command(["ui"], [report], {"--port": Words(["5000"], ["0", "-1", "70000", "x", ""])}),
         Command(["tasks", "list"]),
         Command(["configs", "list"]),
@@ -205,6 +256,7 @@ def stopped(patch: pytest.MonkeyPatch) -> Iterator[None]:
         inner.setattr(finetune, "_train_here", _begin)
         inner.setattr(download, "fetch", _begin)
         inner.setattr(pages, "_check_port", _begin)
+        inner.setattr(labels, "_serve", _begin)
         yield
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from prefine_ray.policies import arithmetic
+from prefine_ray.policies.architecture import UNLIMITED
 from prefine_ray.policies.arithmetic import Parameters
 from prefine_ray.policies.kernel import CompiledPolicies
 from tests.makers import small_policy
@@ -22,6 +23,8 @@ KINDS = [
     {"hidden": (256, 256), "state_dependent_std": True},
     {"hidden": (33, 40, 7), "squash": True},
     {"hidden": (), "squash": True, "state_dependent_std": True},
+    {"hidden": (16,), "observation_limit": 2.5},
+    {"hidden": (16,), "activation": "tanh", "observation_limit": UNLIMITED},
 ]
 
 

@@ -17,10 +17,13 @@ import pytest
 import ray
 import torch
 from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.algorithms.sac import SACConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.tune.registry import register_env
 
+from prefine_ray.cli.parser import main
+from prefine_ray.convert.network import observations_for
 from prefine_ray.policies.files import load_policy
 from prefine_ray.policies.zoo import ZOO
 from prefine_ray.pretrain.ladder import Snapshot, select_ladder
@@ -122,13 +125,14 @@ def test_remote_runners_sample_different_episodes() -> None:
 @pytest.mark.parametrize(
     ("model", "normalized"),
     [
+        (None, False),  # what RLlib makes if nothing is said
         (DefaultModelConfig(fcnet_hiddens=[16, 8], vf_share_layers=False), False),
         (DefaultModelConfig(fcnet_hiddens=[16], fcnet_activation="relu", head_fcnet_hiddens=[8]), False),
         (DefaultModelConfig(fcnet_hiddens=[16], free_log_std=True), True),
     ],
 )
 def test_default_ppo_checkpoints_import_with_the_same_distribution(
-    model: DefaultModelConfig, normalized: bool, tmp_path: Path
+    model: DefaultModelConfig | None, normalized: bool, tmp_path: Path
 ) -> None:
     algorithm = _default_ppo(model, normalized)
     algorithm.save_to_path(str(tmp_path))
@@ -145,15 +149,44 @@ def test_default_ppo_checkpoints_import_with_the_same_distribution(
     torch.testing.assert_close(ours[1][0], log_std, atol=1e-5, rtol=1e-4)
 
 
-def _default_ppo(model: DefaultModelConfig, normalized: bool) -> Any:
+def test_a_plain_sac_checkpoint_is_imported_if_it_is_trusted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = {"type": "EpisodeReplayBuffer", "capacity": 1000}
+    config = (
+        SACConfig()
+        .environment("BallRun")
+        .env_runners(num_env_runners=0)
+        .learners(num_learners=0)
+        .training(
+            train_batch_size_per_learner=32, num_steps_sampled_before_learning_starts=20, replay_buffer_config=replay
+        )
+    )
+    algorithm = config.build_algo()
+    algorithm.train()
+    algorithm.save_to_path(str(tmp_path / "checkpoint"))
+    module = algorithm.get_module()
+    words = ["import", str(tmp_path / "checkpoint"), "--task", "BallRun", "-o", str(tmp_path / "p.safetensors")]
+    assert main(words) == 2
+    assert "RLlib's checkpoints are pickles, which are refused: unpickling runs" in capsys.readouterr().err
+    assert main([*words, "--trust"]) == 0
+    assert "here the tanh is kept" in capsys.readouterr().out
+    policy = load_policy(tmp_path / "p.safetensors")
+    observations = observations_for(policy)
+    np.testing.assert_allclose(policy.act(observations), np.tanh(_module_means(module, observations)), atol=1e-5)
+    algorithm.stop()
+
+
+def _default_ppo(model: DefaultModelConfig | None, normalized: bool) -> Any:
     config = (
         PPOConfig()
         .environment("BallRun")
         .env_runners(num_env_runners=0)
         .learners(num_learners=0)
-        .rl_module(model_config=model)
         .training(train_batch_size_per_learner=100, minibatch_size=50, num_epochs=1)
     )
+    if model is not None:
+        config.rl_module(model_config=model)
     if normalized:
         config.env_runners(env_to_module_connector=lambda *args, **kwargs: MeanStdFilter())
     algorithm = config.build_algo()
@@ -162,7 +195,7 @@ def _default_ppo(model: DefaultModelConfig, normalized: bool) -> Any:
 
 
 def _module_means(module: Any, observations: np.ndarray) -> np.ndarray:
-    return _module_distribution(module, observations)[0].numpy()
+    return _module_distribution(module, observations)[0].detach().numpy()
 
 
 def _module_distribution(module: Any, observations: np.ndarray) -> tuple[torch.Tensor, ...]:

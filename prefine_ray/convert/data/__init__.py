@@ -1,0 +1,1 @@
+"""One module per kind of data set that is read; each has a `read` that gives episodes."""

@@ -1,0 +1,1 @@
+"""Programs that run in an environment of their own, with libraries whose pins do not go with ours."""
