@@ -196,13 +196,8 @@ def _load_scene(client: int, scene: Scene, visible: bool) -> None:
 
 def _load_agent(client: int, model: Model, visible: bool) -> int:
     turn = pybullet.getQuaternionFromEuler([0, 0, model.yaw])
-    place = [0, 0, model.height]
-    if model is ANT:
-        agent = _load_ant(client)
-    else:
-        agent = _load(
-            client, model.file, visible, basePosition=place, baseOrientation=turn, globalScaling=model.scaling
-        )
+    options = {"basePosition": [0, 0, model.height], "baseOrientation": turn, "globalScaling": model.scaling}
+    agent = _load_ant(client) if model is ANT else _load(client, model.file, visible, **options)
     for joint in range(pybullet.getNumJoints(agent, client)):
         release_motor(client, agent, joint)
     if model is RACE_CAR:

@@ -13,7 +13,7 @@ from prefine_ray.experiment.config import (
 from prefine_ray.tasks.spec import BENCHMARK
 
 SWEEPS = Path(__file__).parents[2] / "tune_configs"
-SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if path.stem != "search")
+SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if not path.stem.startswith("search"))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_cells_pack_does_not_depend_on_what_other_tasks_have_finished(grid: li
 
 
 configs = st.fixed_dictionaries(
-    {"name": st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True)},
+    {"name": st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}", fullmatch=True)},
     optional={
         "seed": st.integers(0, 2**31),
         "tasks": st.just("benchmark") | st.lists(st.sampled_from(list(TASKS)), min_size=1),

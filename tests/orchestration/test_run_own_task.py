@@ -13,6 +13,7 @@ import pytest
 from prefine_ray.policies.files import load_policy
 from tests.small_sweep import finish, prefine
 
+pytestmark = pytest.mark.timeout(1200)  # the two sweeps are one fixture
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task"
 LOGGED = "{env: none, observations: 2, actions: 2, horizon: 50, thresholds: [10], reward_range: data}"
 CHANGES = [

@@ -45,9 +45,7 @@ def test_missing_and_unusable_ladders_are_errors(tmp_path):
 
 def test_a_task_without_shipped_policies_says_what_it_can_take():
     task = get_task("PointGoal1")
-    with pytest.raises(
-        NoBehavioursError, match=r"data.source: no behaviours of PointGoal1 are shipped; name dsrl \(.*2022"
-    ):
+    with pytest.raises(NoBehavioursError, match=r"no behaviours of PointGoal1 are shipped; name dsrl \(.*2022"):
         behaviours(task, "zoo")
     with pytest.raises(PolicyFileError, match="base: no policy of PointGoal1 is shipped; write base: clone"):
         base_policy(task, "zoo")

@@ -97,9 +97,9 @@ def test_minari_collects_a_data_set_and_makes_the_environment_again(
 def test_videos_are_recorded(tmp_path: Path) -> None:
     from imageio.v3 import immeta
 
-    with made(render_mode="rgb_array", max_episode_steps=30) as env:
-        with contextlib.closing(gymnasium.wrappers.RecordVideo(env, str(tmp_path), disable_logger=True)) as recorder:
-            run(recorder, 0)
+    env = gymnasium.make(ID, render_mode="rgb_array", max_episode_steps=30)
+    with contextlib.closing(gymnasium.wrappers.RecordVideo(env, str(tmp_path), disable_logger=True)) as recorder:
+        run(recorder, 0)
     (video,) = tmp_path.glob("*.mp4")
     about = immeta(video, plugin="FFMPEG")
     assert about["size"] == (480, 360)

@@ -100,7 +100,7 @@ def test_own_tasks_get_ids() -> None:
 
 @pytest.mark.parametrize("seed", [4, [9, 2, 7]])
 def test_vector_environments_equal_gymnasiums_own(seed: int | list[int]) -> None:
-    """Three copies over two ends of episodes; the episodes after the first have seeds that follow from the given one."""
+    """Three copies over two ends of episodes; later episodes have seeds that follow from the given one."""
     rng = np.random.default_rng(0)
     with vector(3) as ours, vector(3, vectorization_mode="sync") as expected:
         assert isinstance(ours, TaskVectorEnv)

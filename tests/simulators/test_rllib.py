@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import ray
+from gymnasium import VectorizeMode
 from ray.rllib.algorithms.ppo import PPOConfig
 
 from prefine_ray.simulators.clients.vector_env import TaskVectorEnv
@@ -20,8 +21,8 @@ def _ray() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.parametrize("mode", ["SYNC", "vector_entry_point"])
-def test_rllib_trains_by_id(mode: str) -> None:
+@pytest.mark.parametrize("mode", [VectorizeMode.SYNC, VectorizeMode.VECTOR_ENTRY_POINT])
+def test_rllib_trains_by_id(mode: VectorizeMode) -> None:
     config = (
         PPOConfig()
         .environment(ID)
@@ -35,6 +36,6 @@ def test_rllib_trains_by_id(mode: str) -> None:
         assert sampled["num_env_steps_sampled"] == STEPS
         assert sampled["episode_len_mean"] == 100
         stepped_together = isinstance(algorithm.env_runner.env.unwrapped, TaskVectorEnv)
-        assert stepped_together == (mode == "vector_entry_point")
+        assert stepped_together == (mode is VectorizeMode.VECTOR_ENTRY_POINT)
     finally:
         algorithm.stop()

@@ -48,10 +48,11 @@ def new_environment(task: Task) -> Any:
 @functools.cache
 def _builder() -> Any:
     """Upstream's class, which seeds itself when it is made: with 0 here, instead of a random number."""
-    world, builder = import_safety_gymnasium("world"), import_safety_gymnasium("builder")
+    world: Any = import_safety_gymnasium("world")
+    builder: Any = import_safety_gymnasium("builder")
     world.yaml = SimpleNamespace(load=functools.partial(_load, world.yaml), FullLoader=world.yaml.FullLoader)
 
-    class Builder(builder.Builder):  # type: ignore[misc, name-defined]
+    class Builder(builder.Builder):
         def set_seed(self, seed: int | None = None) -> None:
             super().set_seed(0 if seed is None else seed)
 
