@@ -1,3 +1,4 @@
+# make install sets up .venv
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
 # make test-unit     runs the tests that do not start Ray
@@ -5,6 +6,7 @@
 #                    of the fuzzers, sweeps that make damaged files again
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make fuzz          reads thousands of altered files (minutes)
+# make docs          builds the documentation in site/; make serve-docs shows it at http://127.0.0.1:8000
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
 # PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
 # TORCH=cpu or TORCH=cuda the build of PyTorch (default: cuda where there is an NVIDIA GPU, else cpu).
@@ -15,16 +17,18 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: sweep test test-unit test-slow test-faults fuzz check-fresh lint check-python clean
+.PHONY: install sweep test test-unit test-slow test-faults fuzz docs serve-docs check-fresh lint check-python clean
+
+install: $(INSTALLED)
 
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
 
-test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev lint test-unit
+	$(BIN)/python -m pytest -m "ray and not faults and not slow"
 
 test-unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not ray and not faults and not slow"
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not ray and not faults and not slow"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -34,6 +38,12 @@ test-faults: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev
 	PREFINE_FUZZ_CASES=5000 $(BIN)/python -m pytest -q --timeout 3600 tests/fuzz
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+serve-docs: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8000
 
 check-fresh:
 	scripts/check-fresh.sh
@@ -55,9 +65,13 @@ $(INSTALLED): $(REQUIREMENTS) | $(VENV)/bin/python
 	TORCH=$(TORCH) scripts/install.sh $(BIN)/python
 	touch $(VENV)/.installed $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-convert.txt $(INSTALLED)
+$(VENV)/.installed-dev: requirements-dev.txt requirements-convert.txt requirements-docs.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
+$(VENV)/.installed-docs: requirements-docs.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) results data
+	rm -rf $(VENV) results data site

@@ -20,6 +20,7 @@ from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.cells import TUNING
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.conditions import CONDITIONS
+from prefine_ray.tasks.spec import get_task
 
 Evaluation = tuple[str, str]  # cell, condition
 
@@ -54,8 +55,9 @@ def missing_evaluations(
         episodes: their rows, plain and under conditions.
         conditions: those that are asked for.
     """
-    if trials.empty or episodes.empty:
+    if not conditions or trials.empty or episodes.empty:
         return []
+    grid = grid[[get_task(task).has_environment for task in grid["task"]]]
     finished, there = set(trials.loc[trials["status"] == "finished", "cell"]), _present(episodes)
     cells = grid.assign(ended=grid["cell"].isin(trials["cell"]), finished=grid["cell"].isin(finished))
     cells = cells.merge(cells.loc[cells["finished"], _setting(grid)].drop_duplicates())  # settings with any of them

@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
+from prefine_ray.analysis.headline import headline_text
 from prefine_ray.analysis.plots.efficiency import budget, budget_rows, budget_table
 from prefine_ray.analysis.plots.save import save_plots
 from prefine_ray.analysis.plots.style import Plot, save_figure
@@ -27,6 +28,7 @@ from prefine_ray.analysis.tables.formats import (
     to_text,
 )
 from prefine_ray.analysis.tables.headline import Table, headline_sentence, headline_tables, method_tables
+from prefine_ray.analysis.tables.offline import offline_rows, offline_table, offline_trials
 from prefine_ray.analysis.wording import definitions, kind_text
 from prefine_ray.core.files import write_text
 from prefine_ray.core.provenance import REPORT_PACKAGES, installed_version
@@ -37,6 +39,10 @@ OWN_DATA = (
     " comparable with one another, not one to one with published ones."
 )
 DSRL_DATA = "The preference data are DSRL's published files."
+GIVEN_DATA = (
+    "The preference data are of the user's own file or policies (data.source): scores are comparable with one another,"
+    " not with published ones."
+)
 CONSOLE_WIDTH = 120
 CONSOLE_LEGEND = (
     "reward, cost: normalised; viol: episodes over the threshold thr; !: unsafe, ?: uncertain (the 95 % interval of\n"
@@ -56,6 +62,15 @@ class Report:
     latex: Path  # tables/summary.tex
     suites: Path  # tables/suites.csv: the suite averages
     plots: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class OfflineReport:
+    """What is told of tasks without an environment."""
+
+    text: str  # for the terminal
+    markdown: Path
+    alone: bool  # no other task has rows
 
 
 def make_report(
@@ -84,10 +99,32 @@ def make_report(
     tables = all_tables(summary)
     written = ResultsDir(output)
     paths = _write_tables(summary, tables, written.tables_folder, data_note)
+    write_text(written.headline_path, headline_text(summary, results.episodes))
     plots = save_plots(summary, results.curves, written.plots_folder)
     page = _page(results, summary, tables, plots, data_note, provenance or {})
     write_text(written.report_page, page)
     return Report(summary, written.report_page, *paths, tuple(plot.path for plot in plots))
+
+
+def make_offline_report(folders: Sequence[Path], output: Path | None = None) -> OfflineReport | None:
+    """Writes tables/offline.{md,csv} about the tasks without an environment, which nothing was evaluated on.
+
+    Where the folders hold no other tasks, they are tables/summary.{md,csv} too.
+
+    Returns:
+        None where every task has an environment.
+    """
+    frames = [offline_trials(folder) for folder in folders]
+    trials = pd.concat(frames, ignore_index=True)
+    if trials.empty:
+        return None
+    rows = offline_rows(trials)
+    table, folder = offline_table(rows), ResultsDir(output or folders[0]).tables_folder
+    alone = not any(ResultsDir(one).merged_path("episodes").exists() for one in folders)
+    for name in ("offline", "summary") if alone else ("offline",):
+        write_text(folder / f"{name}.md", f"# Results\n\n> **Warning.** {table.caption}\n\n{to_markdown(table)}")
+        write_text(folder / f"{name}.csv", _csv(rows))
+    return OfflineReport(f"{_filled(table.caption)}\n\n{to_text(table)}", folder / "offline.md", alone)
 
 
 def make_budget_report(folders: Sequence[Path], output: Path) -> list[Path]:

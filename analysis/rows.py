@@ -19,6 +19,7 @@ from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.cells import TEST  # values of the optional column `split`
 from prefine_ray.methods.registry import methods
 from prefine_ray.results.folder import ResultsDir
+from prefine_ray.results.own_tasks import add_stored_tasks
 from prefine_ray.rollouts.scores import score_table
 from prefine_ray.tasks.spec import TASKS, get_task
 
@@ -65,15 +66,18 @@ class Results:
         return Coverage(draws.pop() if len(draws) == 1 else "shared", bool(self.episodes[OWN_BASE].all()))
 
 
-def load_results(folders: Path | Sequence[Path]) -> Results:
+def load_results(folders: str | Path | Sequence[str | Path]) -> Results:
     """Reads results folders; cells that stand in several of them count once.
 
     Raises:
         ResultsError: a folder has no evaluation episodes, or rows that are not what they should be.
+        OwnTaskError: two folders define an own task in different ways.
     """
-    paths = (folders,) if isinstance(folders, Path) else tuple(folders)
+    paths = tuple(map(Path, (folders,) if isinstance(folders, str | Path) else folders))
     if not paths:
         raise ResultsError("no results folder was given")
+    for path in paths:
+        add_stored_tasks(ResultsDir(path))
     rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
     if TEST not in set(rows["split"]):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
@@ -99,6 +103,7 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     results = ResultsDir(folder)
     trials = _read_optional([folder], "trials")
     failed = set() if trials.empty else set(trials.loc[trials["status"] != "finished", "cell"])
+    evaluated = evaluated | _not_to_evaluate(trials)
     cells = set() if trials.empty else set(trials["cell"])
     if lacking := cells - failed - evaluated:
         yield f"{folder}: {len(lacking)} finished cell(s) have no row in episodes.parquet; resume the sweep."
@@ -107,6 +112,15 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
         yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
     for damage in results.find_damages():
         yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
+
+
+def _not_to_evaluate(trials: pd.DataFrame) -> set[str]:
+    """The cells of tasks without an environment."""
+    return {
+        cell
+        for cell, task in (() if trials.empty else zip(trials["cell"], trials["task"], strict=True))
+        if not get_task(task).has_environment
+    }
 
 
 def _mixed_versions(trials: pd.DataFrame) -> list[str]:

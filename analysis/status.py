@@ -30,6 +30,7 @@ from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import TEST, TUNING
 from prefine_ray.results.folder import Damage, ResultsDir
 from prefine_ray.results.heartbeat import UNREADABLE, SweepState, read_state
+from prefine_ray.results.own_tasks import add_stored_tasks
 
 _ERRORS = 5  # latest ones shown
 _TABLE = ["done", "running", "failed", "left", "of"]
@@ -43,6 +44,7 @@ def status_text(root: Path) -> str:
     """
     results = ResultsDir(root)
     name = results.saved_config().get("name")
+    add_stored_tasks(results)
     state, grid = read_state(root), results.read_grid()
     if grid.empty:
         return "\n".join([f"{name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
@@ -147,10 +149,10 @@ def _best_lines(episodes: pd.DataFrame) -> list[str]:
     """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`, of PREFINE's the picked weight."""
     if episodes.empty:
         return []
-    rows = episodes[(episodes[METHOD] != BASE) & episodes[THRESHOLD].notna()]
+    rows = episode_table(episodes[(episodes[METHOD] != BASE) & episodes[THRESHOLD].notna()])
     if not (rows["split"] == TEST).any():
         return []
-    runs = run_table(episode_table(rows))
+    runs = run_table(rows)
     tested, tuned = (policy_rows(runs[runs["split"] == split]) for split in (TEST, TUNING))
     picked = tested.merge(picked_weights(tested, tuned)[[*SETTING, WEIGHT]], on=[*SETTING, WEIGHT])
     policies = pd.concat([picked[picked[METHOD] == PREFINE], tested[tested[METHOD] != PREFINE]])

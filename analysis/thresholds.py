@@ -19,12 +19,12 @@ def headline_threshold(cells: pd.DataFrame, task: str) -> float:
 
 
 def task_order(tasks: Iterable[str]) -> list[str]:
-    """These tasks in the benchmark's order, Bullet first."""
+    """These tasks in the benchmark's order, Bullet first, own ones last."""
     wanted = set(tasks)
     return [task for task in TASKS if task in wanted]
 
 
 def threshold_level(task: str, threshold: float) -> str:
-    """Which of its task's thresholds this is; "" for another."""
+    """Which of its task's three thresholds this is; "" for another, and where a task of one's own has not three."""
     known = get_task(task).thresholds
-    return LEVELS[known.index(threshold)] if threshold in known else ""
+    return LEVELS[known.index(threshold)] if threshold in known and len(known) == len(LEVELS) else ""

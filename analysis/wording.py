@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prefine_ray.analysis.rows import Coverage, further_text, kind_parts
 from prefine_ray.analysis.summary import Summary
 from prefine_ray.analysis.tables.cells import NOTHING
 from prefine_ray.experiment.cells import TUNING
+from prefine_ray.tasks.spec import get_task
 
 RULE = (
     "Best weight: of the weights above 0 whose upper 95 % limit of the normalised cost is at most 1 (with one seed,"
@@ -15,8 +18,8 @@ RULE = (
 NOISE_AND_REUSE = (
     "Noise is Gaussian, in per cent of the standard deviation by which the policy's own normalisation divides each"
     " observed number. Reused: the evaluation episodes of a policy run one after the other in one simulator, as in"
-    " upstream's environments; in tasks of Safety-Gymnasium nothing is carried over: there the numbers are the plain"
-    " ones."
+    " upstream's environments; in tasks of Safety-Gymnasium and in own ones nothing is carried over: there the numbers"
+    " are the plain ones."
 )
 RULE_ABOVE = "Best weight: by the rule under the headline table."
 PICKED_ON_REPORTED = "It is picked on the reported episodes themselves, which flatters it."
@@ -77,6 +80,16 @@ def interval_note(coverage: Coverage) -> str:
         " jackknife, one seed of all tasks left out at a time. Where costs are rare and large, a few seeds may miss"
         " them, and no interval shows it."
     )
+
+
+def own_tasks_note(tasks: Iterable[str]) -> str:
+    """Which rewards 0 and 1 of own tasks are, and where these come from; "" without any."""
+    parts = []
+    for task in map(get_task, tasks):
+        if task.definition is not None:
+            of_data = "the lowest and highest return of the data" if task.definition.reward_from_data else "as defined"
+            parts.append(f"{task.name} R_min {task.reward_min:.4g}, R_max {task.reward_max:.4g} ({of_data})")
+    return f" Own tasks: {'; '.join(parts)}." if parts else ""
 
 
 def definitions(coverage: Coverage) -> tuple[str, ...]:

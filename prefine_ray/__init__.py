@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from prefine_ray.gymnasium_ids import register_ids
+
 __version__ = "0.1.0"
 
 _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
+    "SixValuedEnv": "prefine_ray.simulators.clients.six_valued:SixValuedEnv",
     "Trajectories": "prefine_ray.data.trajectories:Trajectories",
     "collect": "prefine_ray.api:collect",
     "evaluate": "prefine_ray.api:evaluate",
@@ -23,6 +26,7 @@ _PLACES = {
     "plot_front": "prefine_ray.show:plot_front",
     "register_axis": "prefine_ray.experiment.axes:register_axis",
     "register_method": "prefine_ray.methods.registry:register",
+    "register_task": "prefine_ray.tasks.registration:register_task",
     "result_table": "prefine_ray.show:result_table",
     "run_sweep": "prefine_ray.api:run_sweep",
     "save_policy": "prefine_ray.policies.files:save_policy",
@@ -33,6 +37,7 @@ __all__ = [
     "TASKS",
     "FineTuneSettings",
     "SelectionSettings",
+    "SixValuedEnv",
     "Trajectories",
     "collect",
     "evaluate",
@@ -45,12 +50,15 @@ __all__ = [
     "plot_front",
     "register_axis",
     "register_method",
+    "register_task",
     "result_table",
     "run_sweep",
     "save_policy",
     "save_trajectories",
     "split_preferences",
 ]
+
+register_ids()
 
 
 def __getattr__(name: str) -> Any:

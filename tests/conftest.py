@@ -10,8 +10,10 @@ from tests.small_sweep import CONFIG, finish, start
 # Modules in which Ray starts, if only for some of their tests; so do all that use the fixture `finished`.
 _WITH_RAY = (
     "tests/benchmarks/test_benchmarks.py",
+    "tests/simulators/test_rllib.py",
     "tests/cluster/test_local_cluster.py",
     "tests/faults/",
+    "tests/orchestration/test_listening.py",
     "tests/orchestration/test_run_",
     "tests/pretrain/test_training.py",
 )

@@ -30,7 +30,15 @@ from prefine_ray.analysis.tables.cells import (
     weight_cell,
 )
 from prefine_ray.analysis.thresholds import headline_threshold, task_order
-from prefine_ray.analysis.wording import PUBLISHED_NOTE, RULE, RULE_ABOVE, kind_text, picked_on, titled
+from prefine_ray.analysis.wording import (
+    PUBLISHED_NOTE,
+    RULE,
+    RULE_ABOVE,
+    kind_text,
+    own_tasks_note,
+    picked_on,
+    titled,
+)
 from prefine_ray.methods.registry import methods
 
 
@@ -102,7 +110,10 @@ def _headline(summary: Summary, variant: str, compact: bool) -> Table:
         cells += [*gain_cells(best, ["base"]), Cell(number_text(published))]
         rows.append(Row(tuple(cells)))
     title = titled("Headline: one row per task at its middle cost threshold", summary, variant)
-    caption = f"Preferred trajectories: {kind_text(variant)}. {RULE} {picked_on(summary, variant)} {PUBLISHED_NOTE}"
+    caption = (
+        f"Preferred trajectories: {kind_text(variant)}. {RULE} {picked_on(summary, variant)} {PUBLISHED_NOTE}"
+        f"{own_tasks_note(task_order(summary.cells['task']))}"
+    )
     return Table(title, caption, _headline_columns(compact), tuple(rows))
 
 

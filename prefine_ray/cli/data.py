@@ -1,4 +1,4 @@
-"""`prefine tasks` and `prefine data ...`."""
+"""`prefine data ...`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ _CONVERT = """prefine data convert ball/run-v0 --task BallRun -o ball.hdf5
 
 def register(add: Commands) -> None:
     """Adds the commands."""
-    kinds = add.group("tasks", "list the tasks with their sizes, scores and thresholds", "prefine tasks", tasks)
-    kinds("list", tasks, "list the tasks with their sizes, scores and thresholds", "prefine tasks list")
     data = add.group(
         "data", "collect, fetch, convert, describe trajectory files", "prefine data describe --task BallRun"
     )
@@ -42,7 +40,10 @@ def _collect_options(parser: argparse.ArgumentParser) -> None:
     add_data_directory(parser)
     add_address(parser)
     parser.add_argument(
-        "--behaviours", default="zoo", metavar="DIR", help="a ladder of `prefine pretrain` (default: zoo)"
+        "--behaviours",
+        default="zoo",
+        metavar="PATH",
+        help="a ladder of `prefine pretrain`, or a policy file or folder of them (default: zoo)",
     )
     parser.add_argument("--episodes", type=COUNT, default=300, metavar="N", help="episodes (default: %(default)s)")
     parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="seed of the data (default: %(default)s)")
@@ -74,25 +75,13 @@ def _describe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=place, metavar="FILE", help="where to draw the scatter (.png, .pdf, .svg)")
 
 
-def tasks(options: Options) -> None:
-    """Prints the tasks."""
-    from prefine_ray.tasks.spec import TASKS
-
-    print(f"{'task':<20} {'suite':<17} {'obs':>4} {'act':>4} {'steps':>6} {'reward 0..1':>18} {'thresholds':>12}")
-    for task in TASKS.values():
-        reward = f"{task.reward_min:.1f}..{task.reward_max:.1f}"
-        limits = "/".join(f"{t:g}" for t in task.thresholds)
-        extra = "" if task.in_benchmark else "  (extra)"
-        sizes = f"{task.obs_dim:>4} {task.act_dim:>4} {task.horizon:>6}"
-        print(f"{task.name:<20} {task.suite:<17} {sizes} {reward:>18} {limits:>12}{extra}")
-
-
 def collect(options: Options) -> None:
     """Collects a data set with rollout actors."""
     from prefine_ray.experiment.config import parse_config
     from prefine_ray.orchestration import cluster
     from prefine_ray.orchestration.actors import start_rollout_actors
     from prefine_ray.orchestration.prepare import collect as run
+    from prefine_ray.tasks.registration import own_definitions
     from prefine_ray.tasks.spec import get_task
 
     task = get_task(options.task)
@@ -100,7 +89,8 @@ def collect(options: Options) -> None:
     asked |= {"resources.rollout_actors": options.actors} if options.actors else {}
     config = parse_config("name: collect", "prefine data collect", asked)
     cluster.connect(options.address)
-    actors = start_rollout_actors(cluster.plan_resources(config.resources, counterfactual_actors=False))
+    plan = cluster.plan_resources(config.resources, counterfactual_actors=False)
+    actors = start_rollout_actors(plan, own_definitions([task.name]))
     path, _ = run(task, config.data, options.data_dir, actors)
     print(path)
 

@@ -32,13 +32,13 @@ def register(add: Commands) -> None:
 
 
 def _finetune_options(parser: argparse.ArgumentParser) -> None:
-    add_task(parser)
+    add_task(parser, "settings of a sweep, and definitions of own tasks; its grid is not used")
     add_data_directory(parser)
     add_address(parser)
-    parser.add_argument("--config", metavar="CONFIG", help="settings of a sweep; its grid is not used")
     parser.add_argument("--policy", type=place, metavar="FILE", help="the base policy (default: the shipped one)")
     parser.add_argument("--data", type=place, metavar="FILE", help="a DSRL-schema file (default: the collected one)")
-    parser.add_argument("--labels", type=place, metavar="FILE", help="CSV or JSON of labelled trajectories")
+    parser.add_argument("--labels", type=place, metavar="FILE", help="CSV or JSON of labels, or CSV of pairs")
+    parser.add_argument("--method", default="prefine", metavar="M", help="or prefine_pairs (default: %(default)s)")
     parser.add_argument("--threshold", type=amount, metavar="C", help="cost threshold (default: the middle one)")
     parser.add_argument("--weight", type=amount, default=5.0, metavar="W", help="safety weight (default: %(default)s)")
     parser.add_argument("--seeds", type=SEED, nargs="+", default=[0], metavar="S", help="(default: 0)")
@@ -71,16 +71,16 @@ def _finetune_job(options: Options) -> TrainingJob:
     task = get_task(options.task)
     changes: dict[str, Any] = {
         "tasks": (task.name,),
-        "methods": ("prefine",),
+        "methods": (options.method,),
         "thresholds": (task.middle_threshold if options.threshold is None else options.threshold,),
         "weights": (options.weight,),
         "seeds": tuple(options.seeds),
         **({"base": str(options.policy)} if options.policy else {}),
         **({"preferred": "labels"} if options.labels else {}),
     }
-    labels = {"preferences.labels": str(options.labels)} if options.labels else {}
-    if options.config:
-        config = load_config(find_config(options.config), {**changes, **labels})
+    labels = {"preferences.labels": str(options.labels), "data.draws": "shared"} if options.labels else {}
+    if options.task_config:
+        config = load_config(find_config(options.task_config), {**changes, **labels})
     else:
         config = parse_config("name: finetune", "prefine finetune", {**changes, **labels})
     return single_job(config, data_file(options), options.weight)

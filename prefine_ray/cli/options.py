@@ -115,10 +115,25 @@ def condition_names(**_: Any) -> Iterable[str]:
     return list(CONDITIONS)
 
 
-def add_task(parser: argparse.ArgumentParser) -> None:
-    """`--task T`."""
+def add_task(parser: argparse.ArgumentParser, text: str = "defines the task, if it is your own") -> None:
+    """`--task T`, and `--config CONFIG` with the definitions of own tasks (see `add_own_tasks`)."""
     action = parser.add_argument("--task", required=True, metavar="T", help="a task of `prefine tasks`")
     completed_by(action, task_names)
+    completed_by(parser.add_argument("--config", dest="task_config", metavar="CONFIG", help=text), config_names)
+
+
+def add_own_tasks(config: str) -> list[str]:
+    """Registers the own tasks of a sweep's or a search's configuration; their names.
+
+    Raises:
+        ConfigError: the configuration, or a definition in it, is wrong.
+    """
+    from prefine_ray.experiment.config import load_config
+    from prefine_ray.experiment.search_config import is_search_file, load_search_config
+    from prefine_ray.experiment.shipped import find_config
+
+    path = find_config(config)
+    return list((load_search_config if is_search_file(path) else load_config)(path).task_definitions)
 
 
 def add_data_directory(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import prefine_ray
-from prefine_ray.cli import configs, conversion, data, doctor, finetune, policies, results, sweeps
-from prefine_ray.cli.options import Commands
+from prefine_ray.cli import configs, conversion, data, doctor, finetune, labels, policies, results, sweeps, tasks
+from prefine_ray.cli.options import Commands, add_own_tasks
 from prefine_ray.core.errors import INTERRUPTED, PrefineError
 
 BROKEN_PIPE = 141  # as a shell shows a process that SIGPIPE ended
@@ -22,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the process's exit status."""
     options = _parse(arguments)
     try:
+        if config := getattr(options, "task_config", None):
+            add_own_tasks(config)
         status = options.run(options) or 0
         sys.stdout.flush()
         return status
@@ -84,8 +86,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version)
     add = Commands(parser.add_subparsers(title="commands", required=True, metavar="COMMAND"))
+    tasks.register(add)
     data.register(add)
     policies.register(add)
+    labels.register(add)
     finetune.register(add)
     policies.register_uses(add)
     conversion.register(add)

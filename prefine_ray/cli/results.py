@@ -20,7 +20,15 @@ def register(add: Commands) -> None:
         action="store_true",
         help="the folders hold one sweep at several numbers of gradient steps: plot reward and cost against them",
     )
-    add_results(add("sync", sync, "send MLflow what it lacks", "prefine sync results/quick"))
+    text = "send MLflow what it lacks; as TensorBoard's event files, too, if asked"
+    parser = add("sync", sync, text, "prefine sync results/quick --register safe-policy")
+    add_results(parser)
+    parser.add_argument(
+        "--register",
+        metavar="PREFIX",
+        help="make the picked policies versions of registered models PREFIX-<task>-<kind>-<threshold>",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write DIR/tensorboard, a run per cell")
     parser = add("ui", ui, "open the MLflow pages of a results folder", "prefine ui results/quick")
     add_results(parser)
     parser.add_argument(
@@ -52,11 +60,19 @@ def sync(options: Options) -> int:
     """Sends missing cells to MLflow; 1 when some could not be sent, or files are damaged."""
     from prefine_ray.analysis.status import damage_lines
     from prefine_ray.results.folder import ResultsDir
+    from prefine_ray.results.own_tasks import add_stored_tasks
+    from prefine_ray.tracking.tensorboard import write_events
     from prefine_ray.tracking.tracker import Tracker
 
     results = ResultsDir(options.results)
-    report = Tracker(results, str(results.saved_config().get("name"))).sync()
+    add_stored_tasks(results)
+    tracker = Tracker(results, str(results.saved_config().get("name")))
+    report = tracker.sync()
     print(report)
+    if options.register and not report.error:
+        print("\n".join(tracker.register(options.register)) or "no picked policy yet; the sweep has to end first")
+    if options.tensorboard:
+        print(f"{write_events(results)} cells written to {results.tensorboard_folder}")
     damages = damage_lines(results.find_damages())
     for line in damages:
         print(line, file=sys.stderr)
@@ -73,12 +89,23 @@ def ui(options: Options) -> None:
 
 def show_report(folders: list[Path], output: Path | None = None) -> None:
     """Makes a sweep's tables, plots and page again from the rows, and prints the table."""
-    from prefine_ray.analysis.report import DSRL_DATA, OWN_DATA, console_table, make_report
+    from prefine_ray.analysis.report import (
+        DSRL_DATA,
+        GIVEN_DATA,
+        OWN_DATA,
+        console_table,
+        make_offline_report,
+        make_report,
+    )
     from prefine_ray.core.provenance import provenance
     from prefine_ray.results.folder import ResultsDir
 
-    source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source")
-    data_note = DSRL_DATA if source == "dsrl" else OWN_DATA
+    if offline := make_offline_report(folders, output):
+        print(f"{offline.text}\nTable: {offline.markdown}\n")
+        if offline.alone:
+            return
+    source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source", "zoo")
+    data_note = {"dsrl": DSRL_DATA, "zoo": OWN_DATA}.get(source, GIVEN_DATA)
     report = make_report(folders, output, data_note, provenance())
     print(console_table(report.summary))
     print(f"\nTables: {report.markdown.parent}\nPlots:  {report.plots[0].parent}\nReport: {report.page}")
@@ -89,8 +116,11 @@ def show_search_report(root: Path) -> None:
     from prefine_ray.analysis.search.report import report_search
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
+    from prefine_ray.results.own_tasks import add_stored_tasks
 
-    paths, text = report_search(root, load_search_config(ResultsDir(root).config_path))
+    results = ResultsDir(root)
+    add_stored_tasks(results)
+    paths, text = report_search(root, load_search_config(results.config_path))
     plots = ", ".join(str(path) for path in paths.plots)
     print(f"{text}\nTable: {paths.markdown}\nPlots: {plots}")
     if paths.best:
@@ -114,8 +144,10 @@ def search_status_text(root: Path) -> str:
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.heartbeat import read_state
+    from prefine_ray.results.own_tasks import add_stored_tasks
 
     results = ResultsDir(root)
+    add_stored_tasks(results)
     config = load_search_config(results.config_path)
     head = [f"{config.name} in {root}, a search on {where(config)}", driver_line(read_state(root))]
     head += damage_lines(results.find_damages())

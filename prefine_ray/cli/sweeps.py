@@ -183,7 +183,10 @@ def resume_command(command: str, options: Options, root: Path) -> str:
     for name in ("address", "actors", "tasks", "trials", "set"):
         if value := getattr(options, name, None):
             words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
-    return shlex.join(words)
+    command_line = shlex.join(words)
+    if options.set:  # its paths may be relative to this folder
+        return f"cd {shlex.quote(str(Path.cwd()))} && {command_line}"
+    return command_line
 
 
 def _check_folders(*folders: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def plot_reward_cost(summary: EpisodeSummary, task: Task, path: str | Path) -> N
     figure = Figure(figsize=(7.0, 4.5), layout="constrained")
     axes = figure.add_subplot()
     axes.scatter(summary.costs, summary.returns, s=10, alpha=0.5, linewidths=0)
-    for threshold, style in zip(task.thresholds, ("-", "--", ":"), strict=True):
+    for threshold, style in zip(task.thresholds, itertools.cycle(("-", "--", ":")), strict=False):
         safe = int((summary.costs <= threshold).sum())
         label = f"threshold {threshold:g}: {safe} safe, {len(summary) - safe} unsafe"
         axes.axvline(threshold, color="tab:red", linestyle=style, linewidth=1.2, label=label)

@@ -54,6 +54,8 @@ def fetch(task: str | Task, directory: str | Path | None = None, base_url: str |
         FetchError: no place delivered the file.
     """
     task = get_task(task)
+    if not task.dsrl_file:
+        raise FetchError(f"{task.name}: DSRL publishes no data of it; name a trajectory file")
     target = Path(directory or dataset_directory()).expanduser() / task.dsrl_file
     if _is_valid(target, task):
         return target

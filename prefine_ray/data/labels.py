@@ -1,8 +1,7 @@
-"""Labels that people gave: a CSV or JSON file of preferred and dispreferred trajectories."""
+"""Labels that people gave: a CSV or JSON file of preferred and dispreferred trajectories, or of pairs."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from prefine_ray.core.checked_json import JSONContentError, parse_json
-from prefine_ray.core.errors import DamagedFileError, PrefineError
-from prefine_ray.core.files import read_bytes
+from prefine_ray.data.judgement_files import (
+    LabelFileError,
+    check_trajectory,
+    csv_rows,
+    judgement_text,
+    trajectory_number,
+)
+from prefine_ray.data.pairs import has_pairs, parse_pairs, sets_of_pairs
 from prefine_ray.data.preferences import PreferenceSets
 
 _LABELS = {"preferred": "preferred", "1": "preferred", "dispreferred": "dispreferred", "0": "dispreferred"}
-_MAX_BYTES = 2**28
-
-
-class LabelFileError(PrefineError, ValueError):
-    """A file of labels cannot be used; the message names file and line or key, and what would be right."""
 
 
 def read_labels(path: str | Path, num_episodes: int) -> PreferenceSets:
@@ -27,6 +27,7 @@ def read_labels(path: str | Path, num_episodes: int) -> PreferenceSets:
 
     The file is CSV with the columns trajectory,label (preferred or 1, dispreferred or 0; other columns are
     ignored), or JSON: {"preferred": [numbers], "dispreferred": [numbers]}. Not all trajectories need a label.
+    Of a CSV with the columns better,worse the Bradley-Terry scores give the sides (see `sets_of_pairs`).
 
     Raises:
         LabelFileError: no such file, another form, an unknown label, a number out of range or labelled twice,
@@ -36,54 +37,36 @@ def read_labels(path: str | Path, num_episodes: int) -> PreferenceSets:
     readers = {".csv": _csv_labels, ".json": _json_labels}
     if path.suffix.lower() not in readers:
         raise LabelFileError(f"{path}: labels are read from .csv or .json files")
+    text = judgement_text(path)
     try:
-        text = read_bytes(path, _MAX_BYTES).decode("utf-8-sig")
-    except DamagedFileError as error:
-        raise LabelFileError(str(error)) from error
-    except UnicodeDecodeError as error:
-        raise LabelFileError(f"{path}: cannot be read as text ({error})") from error
-    sides: dict[str, list[int]] = {"preferred": [], "dispreferred": []}
-    seen: dict[int, str] = {}
-    try:
-        for where, number, side in readers[path.suffix.lower()](text):
-            if not 0 <= number < num_episodes:
-                raise LabelFileError(f"{where}: trajectory {number}; the data has trajectories 0 to {num_episodes - 1}")
-            if number in seen:
-                raise LabelFileError(f"{where}: trajectory {number} has a label already, {seen[number]}; label it once")
-            seen[number] = f"{side} in {where}"
-            sides[side].append(number)
-        if empty := [side for side, numbers in sides.items() if not numbers]:
-            raise LabelFileError(f"no {empty[0]} trajectory; at least one of each side is needed")
+        if path.suffix.lower() == ".csv" and has_pairs(text):
+            return sets_of_pairs(parse_pairs(text, num_episodes))
+        return _sides(readers[path.suffix.lower()](text), num_episodes)
     except LabelFileError as error:
         raise LabelFileError(f"{path}: {error}") from None
+
+
+def _sides(labels: Iterator[tuple[str, int, str]], num_episodes: int) -> PreferenceSets:
+    sides: dict[str, list[int]] = {"preferred": [], "dispreferred": []}
+    seen: dict[int, str] = {}
+    for where, number, side in labels:
+        check_trajectory(number, where, num_episodes)
+        if number in seen:
+            raise LabelFileError(f"{where}: trajectory {number} has a label already, {seen[number]}; label it once")
+        seen[number] = f"{side} in {where}"
+        sides[side].append(number)
+    if empty := [side for side, numbers in sides.items() if not numbers]:
+        raise LabelFileError(f"no {empty[0]} trajectory; at least one of each side is needed")
     return PreferenceSets(**{side: np.sort(np.array(numbers, dtype=np.int64)) for side, numbers in sides.items()})
 
 
 def _csv_labels(text: str) -> Iterator[tuple[str, int, str]]:
     """Yields (where, trajectory, side) of each line."""
-    rows = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    columns = rows.fieldnames or []
-    if len(set(columns)) < len(columns):
-        raise LabelFileError(f"line 1: a column stands twice in {','.join(columns)}")
-    if not {"trajectory", "label"} <= set(columns):
-        raise LabelFileError(f"line 1: the columns must be trajectory,label, not {','.join(columns) or 'nothing'}")
-    for row in _rows(rows):
-        where = f"line {rows.line_num}"
-        number, label = (row["trajectory"] or "").strip(), (row["label"] or "").strip().lower()
-        if None in row or len(columns) > len(row):
-            raise LabelFileError(f"{where}: has more fields than the first line has columns")
-        if not (number.isascii() and number.isdecimal() and len(number) < 19):
-            raise LabelFileError(f"{where}: trajectory {number!r}; a whole number from 0 is needed")
+    for where, row in csv_rows(text, ("trajectory", "label")):
+        number, label = trajectory_number(row["trajectory"], where), row["label"].lower()
         if label not in _LABELS:
             raise LabelFileError(f"{where}: label {label!r}; it must be one of {', '.join(_LABELS)}")
-        yield where, int(number), _LABELS[label]
-
-
-def _rows(rows: csv.DictReader[str]) -> Iterator[dict[str, str]]:
-    try:
-        yield from rows
-    except csv.Error as error:
-        raise LabelFileError(f"line {rows.line_num}: not CSV ({error})") from error
+        yield where, number, _LABELS[label]
 
 
 def _json_labels(text: str) -> Iterator[tuple[str, int, str]]:

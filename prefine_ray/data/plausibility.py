@@ -49,7 +49,8 @@ class SuccessorCheck:
 
     def add(self, successors: NDArray[np.float32], following: NDArray[np.float32], is_end: NDArray[np.bool_]) -> None:
         """Takes the next block of rows: successors and the following rows' observations [N, dim], and end flags [N]."""
-        fits = np.isclose(successors, following, rtol=_TOLERANCE, atol=0.1 * _TOLERANCE).all(axis=1)
+        close = np.isclose(successors, following, rtol=_TOLERANCE, atol=0.1 * _TOLERANCE)
+        fits: NDArray[np.bool_] = np.all(close, axis=1)
         self._broken.append(self._rows + np.flatnonzero(~fits & ~is_end))
         self._joined.append(self._rows + np.flatnonzero(fits & is_end))
         self._rows += len(fits)

@@ -55,6 +55,7 @@ class Axis:
     of_task: Callable[[Any, str], tuple[Any, ...]] = _as_listed  # the key's value and a task to the axis' values
     shared: bool = False  # one population has a single value: its learner depends on it
     column: Callable[[Any], Scalar] = lambda value: value  # a value as it stands in the rows
+    text: str = ""  # what the reference of the configuration says of the key
 
 
 _AXES: dict[str, Axis] = {}
@@ -76,7 +77,16 @@ def axes() -> dict[str, Axis]:
     return dict(_AXES)
 
 
-register_axis(Axis("preferred", "preferred", OneOrSeveral[Preferred], ("best",), ""))
+register_axis(
+    Axis(
+        "preferred",
+        "preferred",
+        OneOrSeveral[Preferred],
+        ("best",),
+        "",
+        text="Which safe trajectories are preferred: those of the highest return, a random draw, or those of a file.",
+    )
+)
 register_axis(
     Axis(
         "num_preferred",  # N_p
@@ -98,7 +108,16 @@ register_axis(
     )
 )
 register_axis(
-    Axis("threshold", "thresholds", Thresholds, "middle", math.nan, label=lambda v: f"{v:g}", of_task=_thresholds)
+    Axis(
+        "threshold",
+        "thresholds",
+        Thresholds,
+        "middle",
+        math.nan,
+        label=lambda value: f"{value:g}",
+        of_task=_thresholds,
+        text="Limits on an episode's cost: each task's middle one, all of its own, or numbers.",
+    )
 )
 register_axis(
     Axis(
@@ -109,6 +128,7 @@ register_axis(
         "none",
         label=lambda value: "" if str(value) == "none" else str(value),
         column=str,
+        text="Which of the preferred trajectories are trained on: a rule alone, or {rule: likely, share: 0.3}.",
     )
 )
 register_axis(
@@ -120,10 +140,20 @@ register_axis(
         "",
         label=lambda value: "" if value == "learner" else value,
         shared=True,
+        text="Who samples the counterfactuals: the learner, or actors at the same states or in episodes of their own.",
     )
 )
-# w of L = w L_safety + L_reward; 0, the control, is always among them
-register_axis(Axis("weight", "weights", Weights, (0.0, 1.0, 5.0, 20.0), math.nan, label=lambda value: f"w={value:g}"))
+register_axis(
+    Axis(
+        "weight",
+        "weights",
+        Weights,
+        (0.0, 1.0, 5.0, 20.0),
+        math.nan,
+        label=lambda value: f"w={value:g}",
+        text="The factor w of the preference loss in L = w L_safety + L_reward; 0, the control, is always among them.",
+    )
+)
 
 
 def label_of(row: Mapping[str, Any]) -> str:

@@ -171,14 +171,18 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
 
 
 def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
-    """The base policy's cells, one per task and seed: each on its seed's evaluation episodes."""
+    """The base policy's cells, one per task and seed: each on its seed's evaluation episodes.
+
+    Without an environment there are none.
+    """
     cells = []
-    for task in config.tasks:
+    for task in (name for name in config.tasks if get_task(name).has_environment):
         for seed in config.seeds:
             episodes = config.evaluation.episodes
             common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}
             base = inputs[task].of(seed).base_digest
             own = {"experiment_seed": config.seed, "base": base, "task": task, "seed": seed}
+            own |= get_task(task).determinants
             name = digest({**common, **own, "method": BASE})
             cells.append(
                 Cell(
@@ -236,6 +240,7 @@ def _named(cell: Cell, method: Method, inputs: ReplicateInputs) -> Cell:
         "episodes": cell.episodes,
         "settings": cell.settings.determinants(),
         "axes": {name: cell.columns[name] for name in cell.axes},
+        **get_task(cell.task).determinants,
     }
     if method.needs_base:
         determinants["base"] = inputs.base_digest

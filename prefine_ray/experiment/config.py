@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     ValidationError,
+    ValidationInfo,
     create_model,
     field_validator,
     model_validator,
@@ -24,9 +25,12 @@ from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.paths import absolute_template
 from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share, odd_numbers
 from prefine_ray.experiment.axes import axes
+from prefine_ray.experiment.own_tasks import add_defined
 from prefine_ray.methods.registry import get_method, sections
 from prefine_ray.rollouts.collection import SOURCES, DataConfig
 from prefine_ray.rollouts.conditions import get_condition
+from prefine_ray.tasks.definition import TaskDefinition
+from prefine_ray.tasks.registration import own_definitions
 from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
@@ -44,8 +48,8 @@ class LabelRule(Section):
 
     num_dispreferred: Positive = 20  # N_np
     margin: Share = 1.0  # preferred trajectories cost at most margin * threshold
-    # CSV or JSON of trajectory ids with labels, for `preferred: labels`; relative to the working directory, {task}
-    # allowed
+    # CSV or JSON of trajectory ids with labels, or CSV of pairs, for `preferred: labels`; relative to the working
+    # directory, {task} allowed
     labels: Annotated[str, AfterValidator(absolute_template)] | None = None
 
 
@@ -79,10 +83,10 @@ class EvaluationConfig(Section):
 class ResourceConfig(Section):
     """Logical resources; null is computed from the cluster."""
 
-    rollout_actors: Positive | None = None
+    rollout_actors: Positive | None = None  # of the whole sweep
     # For the Train worker; null: 1 where the cluster has a GPU.
     gpus_per_worker: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    concurrent_trials: Positive | None = None
+    concurrent_trials: Positive | None = None  # at most
     # Cells of one task and learner in one Train fit; null: all of them. Raise it for a GPU, as far as its memory goes;
     # lower it to spread a few large fits over many nodes.
     max_population: Positive | None = 96
@@ -109,10 +113,14 @@ class SweepConfig(Section):
     The whole model is that of `config_type`; `make_config` makes one in Python.
     """
 
+    # Of the sweep, in MLflow and in the folder results/NAME.
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)
     seed: Annotated[int, Field(ge=0)] = 0  # the experiment seed, from which all randomness derives
-    tasks: OneOrSeveral[str] = BENCHMARK
-    methods: OneOrSeveral[str] = ("prefine",)
+    data: DataConfig = DataConfig()
+    # Own tasks by name (see docs/own-task.md), with the keys of `TaskDefinition`.
+    task_definitions: dict[str, TaskDefinition] = Field(default={})
+    tasks: OneOrSeveral[str] = BENCHMARK  # names of `prefine tasks`, or benchmark for its ten
+    methods: OneOrSeveral[str] = ("prefine",)  # what is trained
     # Reported; a number n stands for 0 to n - 1.
     seeds: Annotated[tuple[Seed, ...], counted_from(0), Field(min_length=1)] = (0, 1, 2, 3, 4)
     # The report picks prefine's weight on these seeds, whose episodes are reported nowhere; a number n stands for
@@ -122,12 +130,17 @@ class SweepConfig(Section):
     # them; or a policy file, relative to the working directory, {task} allowed
     base: str = "zoo"
     base_steps: Positive = 3000  # gradient steps of cloned base policies
-    data: DataConfig = DataConfig()
     preferences: PreferenceConfig = PreferenceConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     resources: ResourceConfig = ResourceConfig()
     # Values that single tasks have instead, e.g. {CarRun: {thresholds: [10, 20]}}.
     task_settings: dict[str, dict[str, Any]] = Field(default={})
+
+    @field_validator("task_definitions")
+    @classmethod
+    def _registered(cls, given: dict[str, TaskDefinition], info: ValidationInfo) -> dict[str, TaskDefinition]:
+        source = info.data["data"].source if "data" in info.data else ""
+        return {name: add_defined(name, definition, source) for name, definition in given.items()}
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -136,7 +149,9 @@ class SweepConfig(Section):
 
     @field_validator("tasks")
     @classmethod
-    def _canonical(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _canonical(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "task_definitions" not in info.data:  # they are wrong, and that is told
+            return names
         return tuple(dict.fromkeys(get_task(name).name for name in names))
 
     @field_validator("base")
@@ -151,7 +166,9 @@ class SweepConfig(Section):
 
     @field_validator("task_settings")
     @classmethod
-    def _canonical_keys(cls, by_task: dict[str, Any]) -> dict[str, Any]:
+    def _canonical_keys(cls, by_task: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "task_definitions" not in info.data:
+            return by_task
         return {get_task(name).name: _with_absolute_paths(content) for name, content in by_task.items()}
 
     @model_validator(mode="after")
@@ -161,6 +178,12 @@ class SweepConfig(Section):
             for key in content:
                 if key not in allowed:
                     raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
+            own = self.task_definitions.get(task)
+            if own is not None and own.reward_from_data and "source" in (content.get("data") or {}):
+                raise ValueError(
+                    f"task_settings.{task}.data.source: reward_range: data reads the common data.source, in which "
+                    "{task} may stand for the task's name; or give [low, high]"
+                )
             try:
                 self.for_task(task)
             except ValidationError as error:
@@ -200,7 +223,7 @@ class SweepConfig(Section):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its values: the type is put together from the records that are registered."""
         kind = type(self).__bases__[0] if type(self) in _TYPES.values() else type(self)
-        return _unpickled, (kind, self.model_dump())
+        return _unpickled, (kind, {**self.model_dump(), "task_definitions": self.definitions})
 
     def for_task(self, task: str) -> SweepConfig:
         """The config with the values of one task in place of the common ones; the grid asks for it, nothing else."""
@@ -220,6 +243,11 @@ class SweepConfig(Section):
     def settings(self, method: str) -> MethodSettings:
         """The settings of one method."""
         return getattr(self, get_method(method).section)
+
+    @property
+    def definitions(self) -> dict[str, TaskDefinition]:
+        """The definition of every own task of `tasks`, wherever it was registered: what other processes need."""
+        return own_definitions(self.tasks)
 
     @property
     def needs_counterfactual_actors(self) -> bool:
@@ -363,8 +391,10 @@ def load_config_as(kind: type[Config], path: str | Path, overrides: dict[str, An
 
 
 def dump_config(config: SweepConfig) -> str:
-    """The configuration as YAML that `parse_config` reads back to the same."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    """The configuration as YAML that `parse_config` reads back to the same, with the definitions of all own tasks."""
+    definitions = {name: definition.model_dump(mode="json") for name, definition in config.definitions.items()}
+    content = {**config.model_dump(mode="json"), "task_definitions": definitions}
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 # ---------------------------------------------------------------------- messages
@@ -394,6 +424,8 @@ def _explain(issue: Any, kind: type[BaseModel]) -> str:
     message = issue["msg"].removeprefix("Value error, ")
     if not names:
         return message
+    if key == "task_definitions" and issue["type"] == "value_error":  # the message begins with the task's name
+        return f"{key}.{message}"
     return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
 
 
@@ -413,11 +445,14 @@ def _unknown(key: str, last: str, known: Sequence[str]) -> str:
 
 def _model_at(path: Sequence[Any], model: type[BaseModel]) -> type[BaseModel]:
     """The model of the section at this path."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         if isinstance(part, int):
             continue
         annotation = model.model_fields[part].annotation
         model = next(_models_in(annotation))
+        if get_origin(annotation) is dict:
+            next(parts, None)  # the name of an entry
     return model
 
 

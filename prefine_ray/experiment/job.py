@@ -18,6 +18,7 @@ from prefine_ray.data.counterfactuals import CounterfactualSource, Mode
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.hdf5 import read_dsrl, read_summary
 from prefine_ray.data.labels import read_labels
+from prefine_ray.data.pairs import crossed, is_pair_file, read_pairs
 from prefine_ray.data.preferences import NotEnoughTrajectoriesError, PreferenceSets, split_by_threshold
 from prefine_ray.data.trajectories import Trajectories, concatenate
 from prefine_ray.experiment.cells import Cell, Pack
@@ -27,7 +28,13 @@ from prefine_ray.methods.registry import LearnerInputs, get_method
 from prefine_ray.methods.selection import ALL, SelectionSettings, select_preferred
 from prefine_ray.policies.files import load_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader, stack
-from prefine_ray.rollouts.counterfactuals import NO_RESET_SEEDS, CounterfactualGenerator, LocalSource, NoResetSeedsError
+from prefine_ray.rollouts.counterfactuals import (
+    NO_RESET_SEEDS,
+    NOT_CLOSED_LOOP,
+    CounterfactualGenerator,
+    LocalSource,
+    NoResetSeedsError,
+)
 from prefine_ray.tasks.spec import get_task
 
 
@@ -60,16 +67,40 @@ def drawn_sets(cell: Cell, summary: EpisodeSummary, episodes: Sequence[int] | No
         cell: any but the base policy's.
         summary: of the whole file.
         episodes: the numbers of those that the cell's replicate has; None: all.
+
+    Returns:
+        The two sides; of a method on pairs, its pairs, in which an episode may come often, and on both sides.
     """
-    if cell.axes.get("preferred") == "labels":
-        assert cell.labels.labels is not None
-        labelled = read_labels(path_of(cell.labels.labels, cell.task), len(summary))
+    if not get_method(cell.method).on_pairs:
+        return _sides(cell, summary, episodes)
+    path = _labels_path(cell)
+    if path is not None and is_pair_file(path):
+        pairs = read_pairs(path, len(summary)).decided()
+        own = pairs if episodes is None else pairs.among(np.asarray(episodes))
+        if not len(own):
+            raise NotEnoughTrajectoriesError(f"seed {cell.seed} has no pair with a better one among its episodes")
+        return PreferenceSets(own.better, own.worse)
+    return crossed(_sides(cell, summary, episodes))
+
+
+def _sides(cell: Cell, summary: EpisodeSummary, episodes: Sequence[int] | None) -> PreferenceSets:
+    """The preferred and the dispreferred episodes of a cell."""
+    if (path := _labels_path(cell)) is not None:
+        labelled = read_labels(path, len(summary))
         return labelled if episodes is None else _among(labelled, episodes, cell)
     if episodes is None:
         return trajectory_sets(cell, summary)
     own = np.asarray(episodes, dtype=np.int64)
     sets = trajectory_sets(cell, summary.select(own))
     return PreferenceSets(own[sets.preferred], own[sets.dispreferred])
+
+
+def _labels_path(cell: Cell) -> Path | None:
+    """The file of labels or pairs that people gave; None where a threshold draws the sides."""
+    if cell.axes.get("preferred") != "labels":
+        return None
+    assert cell.labels.labels is not None
+    return path_of(cell.labels.labels, cell.task)
 
 
 def _among(labelled: PreferenceSets, episodes: Sequence[int], cell: Cell) -> PreferenceSets:
@@ -120,6 +151,8 @@ def check_inputs(cells: Sequence[Cell], inputs: Mapping[str, TaskInputs]) -> Non
         summaries = {path: read_summary(path, task) for path in inputs[task].data_paths}
         for cell in of_task.values():
             own = inputs[task].of(cell.seed)
+            if _is_closed_loop(cell) and not get_task(task).has_environment:
+                raise NoResetSeedsError(f"{task} has no environment; {NOT_CLOSED_LOOP}")
             if _is_closed_loop(cell) and summaries[own.data_path].seeds is None:
                 raise NoResetSeedsError(f"{own.data_path}: {NO_RESET_SEEDS}")
             if problem := _problem(cell, summaries[own.data_path], own.episodes):

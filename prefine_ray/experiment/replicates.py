@@ -15,6 +15,7 @@ import numpy as np
 from prefine_ray.core.hashing import digest
 from prefine_ray.core.seeding import derive, numpy_generator
 from prefine_ray.rollouts.collection import DataConfig, Draws
+from prefine_ray.tasks.definition import TaskDefinition
 
 DRAW_SHARE = 2 / 3  # of a set, to each replicate whose draws overlap
 REPORTED, TUNING = "reported", "tuning"  # what a set of overlapping draws is for
@@ -44,6 +45,7 @@ class TaskInputs:
     common: ReplicateInputs | None = None  # of every seed that has none of its own
     draws: Draws = "shared"
     own_base: bool = False  # whether each replicate has a base policy of its own
+    definitions: Mapping[str, TaskDefinition] = field(default_factory=dict)  # the task's, where it is an own one
 
     def of(self, seed: int) -> ReplicateInputs:
         """The inputs of one replicate.
@@ -71,9 +73,16 @@ class TaskInputs:
         return [*self.replicates.values(), *([self.common] if self.common else [])]
 
 
-def shared_inputs(data_path: str, data_digest: str, base_path: str, base_digest: str) -> TaskInputs:
+def shared_inputs(
+    data_path: str,
+    data_digest: str,
+    base_path: str,
+    base_digest: str,
+    definitions: Mapping[str, TaskDefinition] | None = None,
+) -> TaskInputs:
     """One data set and one base policy for all replicates."""
-    return TaskInputs(common=ReplicateInputs(data_path, data_digest, base_path, base_digest))
+    common = ReplicateInputs(data_path, data_digest, base_path, base_digest)
+    return TaskInputs(common=common, definitions=definitions or {})
 
 
 def recipes(data: DataConfig, seeds: Sequence[int], tuning_seeds: Sequence[int]) -> dict[int, DataConfig]:

@@ -29,6 +29,7 @@ from prefine_ray.experiment.search_space import (
 )
 from prefine_ray.methods.registry import get_method
 from prefine_ray.rollouts.collection import DataConfig
+from prefine_ray.tasks.spec import get_task
 
 # Seeds of replicates and of data from here on are a search's: sweeps report replicates from 0 on and pick weights on
 # those from 1000 on. So what a search has seen is in no table.
@@ -44,7 +45,7 @@ class SearchSettings(BaseModel):
     # Keys of `finetune`, weight, selection.rule, selection.share and counterfactuals, each with a Dimension.
     space: dict[str, Any]
     start: dict[str, Any] | None = None  # a value for every key of the space: trial 0, which the best is compared with
-    trials: Annotated[int, Field(gt=0)] = 32
+    trials: Annotated[int, Field(gt=0)] = 32  # settings that are tried
     # Trials of one round are suggested from the results of earlier rounds only: the suggestions are then the same
     # on any cluster and after any interruption. At least as many as can run at once.
     round: Annotated[int, Field(gt=0)] = 4
@@ -108,6 +109,12 @@ class SearchConfig(SweepConfig):
         for task, content in self.task_settings.items():
             if own := {*content} & {*_OF_A_SETTING}:
                 raise ValueError(f"task_settings.{task}.{min(own)}: a search looks for one setting for all tasks")
+        return self
+
+    @model_validator(mode="after")
+    def _is_evaluated(self) -> SearchConfig:
+        if without := [name for name in self.tasks if not get_task(name).has_environment]:
+            raise ValueError(f"tasks: a search compares evaluation episodes, and {without[0]} has no environment")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from prefine_ray.experiment.config import SweepConfig
 from prefine_ray.experiment.job import TrainingJob, check_inputs
 from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.methods.base import base_policy
+from prefine_ray.tasks.registration import own_definitions
 from prefine_ray.tasks.spec import get_task
 
 
@@ -27,7 +28,8 @@ def single_job(config: SweepConfig, data: Path, weight: float | None = None) -> 
     """
     task = get_task(config.tasks[0])
     base = base_policy(task, config.base)
-    inputs = {task.name: shared_inputs(str(data.resolve()), file_digest(data), str(base), file_digest(base))}
+    files = (str(data.resolve()), file_digest(data), str(base), file_digest(base))
+    inputs = {task.name: shared_inputs(*files, own_definitions([task.name]))}
     cells = make_cells(config, inputs)
     wanted = [cell for cell in cells if weight is None or cell.axes.get("weight", weight) == weight]
     first = next((cell for cell in wanted if not cell.is_control), wanted[0])

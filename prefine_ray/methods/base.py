@@ -15,7 +15,7 @@ from prefine_ray.core.seeding import derive
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.hdf5 import read_dsrl, read_summary
 from prefine_ray.methods.cloning import CloneConfig, clone
-from prefine_ray.policies.files import load_policy_for
+from prefine_ray.policies.files import PolicyFileError, load_policy_for
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 from prefine_ray.policies.zoo import ZOO
 from prefine_ray.tasks.spec import Task
@@ -35,6 +35,8 @@ def base_policy(task: Task, choice: str) -> Path:
     Raises:
         PolicyFileError: there is no such file, it is damaged, or its policy is not for this task.
     """
+    if choice == "zoo" and not (ZOO / task.name).is_dir():
+        raise PolicyFileError(f"base: no policy of {task.name} is shipped; write base: clone, bc_all or a policy file")
     path = ZOO / task.name / "base.safetensors" if choice == "zoo" else path_of(choice, task.name)
     load_policy_for(task, path)
     return path.resolve()
@@ -42,7 +44,9 @@ def base_policy(task: Task, choice: str) -> Path:
 
 def clone_name(task: Task, data_digest: str, seed: int, config: CloneConfig, choice: str) -> str:
     """The file name of the policy that `clone_base` makes."""
-    made_of = digest([CLONE_VERSION, choice, BEST_SHARE, data_digest, seed, asdict(config)])
+    made_of = digest(
+        [CLONE_VERSION, choice, BEST_SHARE, data_digest, seed, asdict(config), *task.determinants.values()]
+    )
     return f"{task.name}-base-{made_of}.safetensors"
 
 

@@ -24,7 +24,7 @@ from prefine_ray.methods.registry import LearnerInputs, Method, register
 class BCAdvanced(Advanced):
     """Settings of behavioural cloning that hardly anybody changes."""
 
-    hidden: tuple[Positive, ...] = (256, 256)
+    hidden: tuple[Positive, ...] = (256, 256)  # units of the hidden layers
 
 
 class BCSettings(MethodSettings):

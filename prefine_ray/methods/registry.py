@@ -60,6 +60,7 @@ class Method:
     trains_on: TrainsOn = "preferences"  # or all safe episodes of the data, or all episodes
     needs_base: bool = False
     needs_dispreferred: bool = False  # trains on trajectories of both sides
+    on_pairs: bool = False  # the two sides of a member are pairs: the k-th preferred one is better than the k-th other
     # Values of the axis `counterfactuals` at which a source generates them, and how.
     modes: Mapping[str, Mode] = field(default_factory=dict)
 

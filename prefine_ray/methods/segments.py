@@ -33,7 +33,7 @@ class SegmentAdvanced(Advanced):
     """Settings of CPL-KL and TraC that hardly anybody changes."""
 
     preference_rate: PositiveFloat = 0.1  # factor of the learning rate in the preference phase
-    hidden: tuple[Positive, ...] = (256, 256)
+    hidden: tuple[Positive, ...] = (256, 256)  # units of the hidden layers
     checkpoint_every: Positive = 5_000
 
 

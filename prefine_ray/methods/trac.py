@@ -72,6 +72,7 @@ class SuiteSettings(NamedTuple):
 PUBLISHED: dict[Suite, SuiteSettings] = {
     "bullet": SuiteSettings(0.2, 0.25, 0.0),
     "safety-gymnasium": SuiteSettings(0.1, 0.5, 0.5),
+    "own": SuiteSettings(0.1, 0.5, 0.5),  # nothing is published for them: as for Safety-Gymnasium
 }
 
 

@@ -7,7 +7,7 @@ every time is not tried for ever (`prefine_ray.orchestration.failures`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,8 @@ from prefine_ray.orchestration.failures import UNIT_FAILURES
 from prefine_ray.rollouts.counterfactuals import CounterfactualGenerator
 from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
 from prefine_ray.simulators import VectorStepper
+from prefine_ray.tasks.definition import TaskDefinition
+from prefine_ray.tasks.registration import add_tasks
 
 KEPT_STEPPERS = 3  # per actor: concurrent trials alternate between their tasks
 
@@ -40,10 +42,15 @@ class EpisodeTable:
 
 @ray.remote(max_restarts=-1, max_task_retries=UNIT_FAILURES)
 class RolloutActor:
-    """Runs episodes; keeps the simulators of its latest tasks between calls."""
+    """Runs episodes; keeps the simulators of its latest tasks between calls.
 
-    def __init__(self) -> None:
+    Args:
+        definitions: of the own tasks among those that it is asked for.
+    """
+
+    def __init__(self, definitions: Mapping[str, TaskDefinition]) -> None:
         torch.set_num_threads(1)
+        add_tasks(definitions)
         self._steppers: dict[tuple[str, int], VectorStepper] = {}
 
     def trajectories(self, unit: RolloutUnit) -> Trajectories:
@@ -72,6 +79,7 @@ class CounterfactualActor:
 
     def __init__(self, job: TrainingJob) -> None:
         torch.set_num_threads(1)
+        add_tasks(job.inputs.definitions)
         trajectories, _ = load_trajectories(job)
         assert job.mode is not None
         self._generator = CounterfactualGenerator(job.pack.task, trajectories, job.mode)
@@ -105,10 +113,10 @@ def start_counterfactual_actors(job: TrainingJob, plan: ResourcePlan) -> list[An
     return [make(**place(plan, first + number)).remote(job) for number in range(plan.counterfactual_actors)]
 
 
-def start_rollout_actors(plan: ResourcePlan) -> list[Any]:
-    """Starts the actors of a sweep on the rollout nodes, in turns."""
+def start_rollout_actors(plan: ResourcePlan, definitions: Mapping[str, TaskDefinition]) -> list[Any]:
+    """Starts the actors of a sweep with these own tasks on the rollout nodes, in turns."""
     make = RolloutActor.options  # type: ignore[attr-defined]
-    return [make(**place(plan, number)).remote() for number in range(plan.rollout_actors)]
+    return [make(**place(plan, number)).remote(definitions) for number in range(plan.rollout_actors)]
 
 
 def map_units(actors: Sequence[Any], method: str, units: Sequence[Any]) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from prefine_ray.orchestration.preflight import check_files
 from prefine_ray.orchestration.prepare import prepare
 from prefine_ray.results.checkpoints import fit_folder
 from prefine_ray.results.folder import ResultsDir
+from prefine_ray.tasks.registration import add_tasks
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class SweepContext:
     plan: ResourcePlan
     actors: Sequence[Any]
     train_storage: str
+
+    def add_tasks(self) -> None:
+        """Registers the own tasks in this process, for a trial begins in one that knows none."""
+        for inputs in self.inputs.values():
+            add_tasks(inputs.definitions)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path,
     _repair(results)
     results.write_config(dump_config(config))
     print(f"Resources: {plan}", flush=True)
-    actors = start_rollout_actors(plan)
+    actors = start_rollout_actors(plan, config.definitions)
     inputs = prepare(config, data_directory, actors)
     check_inputs(make_cells(config, inputs), inputs)
     check_files([Path(path) for task in inputs.values() for path in task.files])

@@ -16,6 +16,7 @@ from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader, stack
 from prefine_ray.rollouts.conditions import PLAIN, Condition
 from prefine_ray.rollouts.evaluation import episode_rows, evaluation_seeds
 from prefine_ray.rollouts.rollout import RolloutUnit, rollout_copies
+from prefine_ray.tasks.spec import get_task
 
 
 def evaluate_cells(
@@ -27,6 +28,8 @@ def evaluate_cells(
 ) -> pd.DataFrame:
     """Rows of the evaluation episodes of each cell's policy, many policies in one batch, on the rollout actors.
 
+    None of a task without an environment.
+
     Args:
         context: of the sweep.
         cells: of one task, with the same number of episodes.
@@ -34,7 +37,7 @@ def evaluate_cells(
         stage: "base" or "finetuned"; rows have the condition's name with it.
         condition: under which the policies are evaluated.
     """
-    if not cells:
+    if not cells or not get_task(cells[0].task).has_environment:
         return pd.DataFrame()
     episodes = cells[0].episodes
     at_once = 1 if condition.carry_over else episodes

@@ -25,8 +25,9 @@ from prefine_ray.methods.base import base_policy, clone_base, clone_name
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.orchestration.actors import map_units
 from prefine_ray.policies.files import save_policy
-from prefine_ray.rollouts.collection import DataConfig, behaviours, make_data_set, recipe_digest
+from prefine_ray.rollouts.collection import DataConfig, behaviours, is_policy_file, make_data_set, recipe_digest
 from prefine_ray.rollouts.rollout import RolloutUnit
+from prefine_ray.tasks.registration import own_definitions
 from prefine_ray.tasks.spec import Task, get_task
 
 
@@ -53,21 +54,21 @@ def prepare(config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict
     data = {task.name: prepare_data(task, config, directory, actors) for task in tqdm(tasks, "data", unit="task")}
     bases = clone_bases(tasks, data, config, directory) if clones else {}
     return {
-        task.name: _inputs(config.for_task(task.name).data, data[task.name], bases.get(task.name), given.get(task.name))
-        for task in tasks
+        task.name: _inputs(task, config, data[task.name], bases.get(task.name), given.get(task.name)) for task in tasks
     }
 
 
 def _inputs(
-    config: DataConfig, data: Mapping[int, Drawn], bases: Mapping[int, Path] | None, given: Path | None
+    task: Task, config: SweepConfig, data: Mapping[int, Drawn], bases: Mapping[int, Path] | None, given: Path | None
 ) -> TaskInputs:
     """The inputs of one task's replicates; `bases` or one that is `given`."""
-    replicates = {}
+    replicates, draws = {}, config.for_task(task.name).data.draws
     for seed, drawn in data.items():
         base = given or (bases or {})[seed]
         files = (str(drawn.path.resolve()), drawn.digest, str(base), file_digest(base))
         replicates[seed] = ReplicateInputs(*files, drawn.episodes)
-    return TaskInputs(replicates, draws=config.draws, own_base=bases is not None and config.draws != "shared")
+    own_base = bases is not None and draws != "shared"
+    return TaskInputs(replicates, draws=draws, own_base=own_base, definitions=own_definitions([task.name]))
 
 
 def prepare_data(task: Task, config: SweepConfig, directory: Path, actors: Sequence[Any]) -> dict[int, Drawn]:
@@ -76,7 +77,7 @@ def prepare_data(task: Task, config: SweepConfig, directory: Path, actors: Seque
     if data.source == "zoo":
         return _collected(task, recipes(data, seeds, tuning), directory, actors)
     path = fetch(task) if data.source == "dsrl" else path_of(data.source, task.name)
-    if path.is_dir():
+    if path.is_dir() or is_policy_file(path):
         return _collected(task, recipes(data, seeds, tuning), directory, actors)
     check_dsrl(path, task)
     total, content = len(read_summary(path, task)), file_digest(path)

@@ -91,6 +91,7 @@ def run_pack(config: dict[str, Any], context: SweepContext) -> None:
     another try may fix is raised.
     """
     pack: Pack = config["pack"]
+    context.add_tasks()
     try:
         failed = _train_and_evaluate(pack, context)
     except Exception as error:

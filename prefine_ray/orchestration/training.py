@@ -37,6 +37,7 @@ from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasti
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 from prefine_ray.results.checkpoints import DIGESTS, ERROR, check_checkpoint, stored_checkpoints
+from prefine_ray.tasks.registration import add_tasks
 
 _STATE, _CURVES, _POLICIES, _WATCHED = (
     "state.safetensors",
@@ -196,6 +197,7 @@ def _train(config: dict[str, Any]) -> None:
     """Trains until the last step or until the watch stops it, with a checkpoint every `checkpoint_every` steps."""
     job: TrainingJob = config["job"]
     watch: Watch | None = config["watch"]
+    add_tasks(job.inputs.definitions)
     torch.set_num_threads(1)
     started = time.perf_counter()  # before the learner, which trains the clones that the selection asks for
     source = ActorSource(config["counterfactual_actors"]) if config["counterfactual_actors"] else None

@@ -65,6 +65,18 @@ def load_policy(path: str | Path, *, allow_diverged: bool = False) -> GaussianPo
     return policy_from_bytes(content, path, allow_diverged=allow_diverged)
 
 
+def read_header(path: str | Path) -> PolicyHeader:
+    """The metadata of a policy file without its weights. Raises as `load_policy`."""
+    try:
+        content = read_bytes(path, _MAX_BYTES)
+        header = _read_header(tensor_header(content, path)[0], path)
+    except DamagedFileError as error:
+        raise PolicyFileError(str(error)) from error
+    except OSError as error:
+        raise PolicyFileError(f"{path}: cannot be read: {error.strerror}") from error
+    return PolicyHeader(header["task"], header["made_by"], header["scores"])
+
+
 def load_policy_for(task: Task, path: str | Path, force: bool = False) -> GaussianPolicy:
     """Reads a file that holds one policy for this task.
 

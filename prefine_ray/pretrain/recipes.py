@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prefine_ray.core.errors import PrefineError
 from prefine_ray.pretrain.controllers import Gait, Orbit, Seek, Sprint
 from prefine_ray.tasks.spec import Task, get_task
 
@@ -180,6 +181,19 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+class NoRecipeError(PrefineError, ValueError):
+    """Nobody has written a recipe for a task, as for own ones."""
+
+
 def recipe_for(task: str | Task) -> Recipe:
-    """The recipe of a task."""
-    return RECIPES[get_task(task).name]
+    """The recipe of a task.
+
+    Raises:
+        NoRecipeError: it has none.
+    """
+    name = get_task(task).name
+    if name not in RECIPES:
+        raise NoRecipeError(
+            f"{name}: no recipe to pretrain with; train a policy elsewhere, or clone one from data (`prefine clone`)"
+        )
+    return RECIPES[name]

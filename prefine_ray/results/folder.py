@@ -196,6 +196,15 @@ class ResultsDir(ResultsPaths):
         """The episodes of a pack's present policies under other conditions than the plain one; empty without any."""
         return self._conditions.read(pack, self._policy_digests(pack))
 
+    def part_versions(self) -> dict[str, str]:
+        """The finished packs by name, with a text that changes when rows of theirs are written again or added."""
+        files = {path.stem: path.stat() for path in self.part_paths("trials")}
+        more = self._conditions.versions()
+        return {
+            name: "-".join([str(file.st_mtime_ns), str(file.st_size), *([more[name]] if name in more else [])])
+            for name, file in files.items()
+        }
+
     def owners(self) -> dict[str, str]:
         """The pack of each cell that has ended."""
         return {cell: name for name, cells in self._owned_cells() for cell in cells}

@@ -10,6 +10,7 @@ DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
 DIR/state.json               what the driver does now
 DIR/tables, plots, report.html, best.yaml   made from the rows
 DIR/mlflow                   MLflow's local store, and what was sent
+DIR/tensorboard              event files, if they were asked for
 DIR/ray                      Ray's own files of a run
 """
 
@@ -30,8 +31,10 @@ class ResultsPaths:
         self.report_page = self.root / "report.html"
         self.best_path = self.root / "best.yaml"  # of a search: the best setting
         self.tables_folder = self.root / "tables"
+        self.headline_path = self.tables_folder / "headline.json"
         self.plots_folder = self.root / "plots"
         self.mlflow_folder = self.root / "mlflow"
+        self.tensorboard_folder = self.root / "tensorboard"
         self.ray_folder = self.root / "ray"
         self.parts_folder = self.root / "parts"
         self.conditions_folder = self.parts_folder / "conditions"

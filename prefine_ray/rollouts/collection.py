@@ -21,6 +21,7 @@ from prefine_ray.core.paths import absolute_template, path_of
 from prefine_ray.core.seeding import derive, episode_seeds
 from prefine_ray.core.settings import Positive, Section
 from prefine_ray.data.trajectories import Trajectories, concatenate
+from prefine_ray.policies.files import load_policy_for
 from prefine_ray.policies.zoo import ZOO
 from prefine_ray.rollouts.rollout import RolloutUnit
 from prefine_ray.tasks.spec import Task
@@ -32,7 +33,7 @@ SPARE = 1.25  # episodes rolled out per episode kept, since some fall outside th
 REWARD_MARGIN = 1.05  # normalised reward up to which episodes are kept
 REWARD_BIN = 0.05  # of the normalised reward, for an even spread
 SOURCES = ("zoo", "dsrl")  # values of `data.source` that are no paths
-COST_SHARES = (0.4, 0.1, 0.15, 0.35)  # of episodes up to each threshold, and over the last
+COST_SHARES = (0.4, 0.1, 0.15, 0.35)  # of episodes up to each of three thresholds, and over the last
 
 
 Draws = Literal["own", "overlapping", "shared"]
@@ -42,7 +43,8 @@ class DataConfig(Section):
     """Where the trajectories come from."""
 
     # zoo: rolled out from the shipped behaviours; dsrl: the published files; a ladder folder of `prefine pretrain`;
-    # or a DSRL-schema file. In paths {task} stands for the task's name; they are relative to the working directory.
+    # a policy file (.safetensors), or a folder of them, to roll out; or a DSRL-schema file. In paths {task} stands for
+    # the task's name; they are relative to the working directory.
     source: str = "zoo"
     episodes: Positive = 300  # per set that is rolled out; of a given file, per replicate with a part of its own
     seed: int = Field(default=0, ge=0)  # of the rollouts and the draws
@@ -75,13 +77,31 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
 
     Args:
         task: the task.
-        source: "zoo", the shipped ones; or the ladder folder of `prefine pretrain`, in which {task} stands for its
-            name.
+        source: "zoo", the shipped ones; the ladder folder of `prefine pretrain`; or a policy file or a folder of them,
+            which are taken as they are. In paths {task} stands for the task's name.
 
     Raises:
-        NoBehavioursError: there is no manifest, or none of its policies is inside.
+        NoBehavioursError: there is no policy, or none of a ladder is inside.
+        PolicyFileError: a given policy is damaged, or not for this task.
     """
-    manifest = (ZOO / task.name if source == "zoo" else path_of(source, task.name)) / "manifest.json"
+    if not task.has_environment:
+        raise NoBehavioursError(f"{task.name} has no environment to collect in; name a trajectory file in data.source")
+    place = ZOO / task.name if source == "zoo" else path_of(source, task.name)
+    manifest = place / "manifest.json"
+    if not manifest.is_file() and (files := _policy_files(place)):
+        for path in files:
+            load_policy_for(task, path)
+        return [Behaviour(path, math.nan, math.nan) for path in files]
+    if not manifest.is_file() and task.definition is not None:
+        raise NoBehavioursError(
+            f"{task.name}: no behaviour policies in {place}; for an own task name in data.source a trajectory file, or "
+            "a policy (or a folder of policies) to roll out"
+        )
+    if source == "zoo" and not manifest.is_file():
+        raise NoBehavioursError(
+            f"data.source: no behaviours of {task.name} are shipped; name dsrl (the published {task.dsrl_file}), a "
+            "trajectory file, or a policy (or a folder of policies) to roll out"
+        )
     if not manifest.is_file():
         raise NoBehavioursError(
             f"{manifest}: no behaviour policies for {task.name}; make them with `prefine pretrain --task {task.name}`, "
@@ -94,6 +114,16 @@ def behaviours(task: Task, source: str) -> list[Behaviour]:
     if not inside:
         raise NoBehavioursError(f"{manifest}: every policy costs more than {task.cost_max:g} or is beyond the envelope")
     return inside
+
+
+def is_policy_file(path: Path) -> bool:
+    """Whether a source of data is a policy, by its name."""
+    return path.suffix == ".safetensors"
+
+
+def _policy_files(place: Path) -> list[Path]:
+    """A policy file itself, or those of a folder."""
+    return [place] if is_policy_file(place) else sorted(place.glob("*.safetensors"))
 
 
 def _listed(manifest: Path) -> list[Behaviour]:
@@ -113,7 +143,7 @@ def _listed(manifest: Path) -> list[Behaviour]:
 def recipe_digest(task: Task, config: DataConfig, chosen: list[Behaviour]) -> str:
     """Names the data set that this recipe makes."""
     files = [hashlib.sha256(read_bytes(behaviour.path)).hexdigest() for behaviour in chosen]
-    return digest([RECIPE_VERSION, task.name, config.episodes, config.seed, files])
+    return digest([RECIPE_VERSION, task.name, config.episodes, config.seed, files, *task.determinants.values()])
 
 
 def plan_units(task: Task, config: DataConfig, chosen: list[Behaviour]) -> list[RolloutUnit]:
@@ -160,10 +190,10 @@ def assemble(task: Task, config: DataConfig, parts: list[Trajectories], num_beha
 def choose_episodes(
     task: Task, returns: NDArray[np.float64], costs: NDArray[np.float64], count: int
 ) -> NDArray[np.int64]:
-    """At most `count` episodes inside the envelope, spread over the reward-cost plane.
+    """At most `count` episodes inside the envelope (own tasks have none), spread over the reward-cost plane.
 
-    Cost bands bounded by the thresholds have fixed shares (COST_SHARES); within a band, bins of the reward
-    take turns.
+    Cost bands bounded by the thresholds have fixed shares (COST_SHARES; equal ones where an own task has not three
+    thresholds); within a band, bins of the reward take turns.
 
     Args:
         task: the task, for the envelope.
@@ -172,11 +202,14 @@ def choose_episodes(
         count: episodes wanted.
     """
     reward = task.normalized_reward(returns)
-    inside = np.flatnonzero((costs <= task.cost_max) & (reward <= REWARD_MARGIN))
+    has_envelope = task.definition is None
+    inside = np.flatnonzero(((costs <= task.cost_max) & (reward <= REWARD_MARGIN)) | (not has_envelope))
     band = np.searchsorted(task.thresholds, costs[inside], side="left")
     reward_bin = np.floor(reward[inside] / REWARD_BIN).astype(np.int64)
     turn = _rank_within(band * 10_000 + reward_bin, np.arange(len(inside)))
-    place = _rank_within(band, turn) / np.array(COST_SHARES)[band]
+    bands = len(task.thresholds) + 1
+    shares = np.array(COST_SHARES) if bands == len(COST_SHARES) else np.full(bands, 1 / bands)
+    place = _rank_within(band, turn) / shares[band]
     return inside[np.argsort(place, kind="stable")[:count]]
 
 

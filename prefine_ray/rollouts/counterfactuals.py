@@ -20,9 +20,9 @@ from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.rollouts.rollout import rollout
 from prefine_ray.simulators import VectorStepper
 
+NOT_CLOSED_LOOP = "use `counterfactuals: learner` or `actors` (state-matched)"
 NO_RESET_SEEDS = (
-    "closed-loop counterfactuals need the reset seed of each episode, and this data set has none; "
-    "use `counterfactuals: learner` or `actors` (state-matched)"
+    f"closed-loop counterfactuals need the reset seed of each episode, and this data set has none; {NOT_CLOSED_LOOP}"
 )
 
 

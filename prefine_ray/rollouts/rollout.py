@@ -21,7 +21,7 @@ from prefine_ray.tasks.spec import get_task
 
 # Copies of a task that one process steps together: more empty the caches, fewer pay for the policy call. A Bullet copy
 # is an engine of its own, of 30 to 42 MB.
-COPIES = {"bullet": 16, "safety-gymnasium": 64}
+COPIES = {"bullet": 16, "safety-gymnasium": 64, "own": 16}
 
 
 def rollout_copies(task: str) -> int:

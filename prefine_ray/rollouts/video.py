@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,28 @@ def render_episode(
     Raises:
         RenderError: another file ending.
     """
-    if path.suffix not in (".gif", ".mp4"):
-        raise RenderError(f"{path}: the file must end in .gif or .mp4")
-    frames = _frames(policy, task, seed, threshold, min(steps or task.horizon, task.horizon))
+    _check_ending(path)
+    return write_frames(path, _frames(policy, task, seed, threshold, min(steps or task.horizon, task.horizon)))
+
+
+def write_frames(path: Path, frames: Sequence[NDArray[np.uint8]]) -> Path:
+    """Writes pictures [height, width, 3] as GIF or MP4, 20 of them to a second.
+
+    Raises:
+        RenderError: another file ending.
+    """
+    _check_ending(path)
     options: dict[str, Any] = {"duration": _FRAME_MS, "loop": 0}
     if path.suffix == ".mp4":
-        options = {"fps": 1000 // _FRAME_MS, "plugin": "FFMPEG"}
+        options = {"fps": 1000 // _FRAME_MS, "plugin": "FFMPEG", "macro_block_size": 2}
     with atomic_path(path) as temporary:
         iio.imwrite(temporary, np.stack(frames), **options)
     return path
+
+
+def _check_ending(path: Path) -> None:
+    if path.suffix not in (".gif", ".mp4"):
+        raise RenderError(f"{path}: the file must end in .gif or .mp4")
 
 
 def _frames(policy: GaussianPolicy, task: Task, seed: int, threshold: float, steps: int) -> list[NDArray[np.uint8]]:
@@ -66,14 +80,14 @@ def _frames(policy: GaussianPolicy, task: Task, seed: int, threshold: float, ste
             text = f"step {step + 1}   return {total_reward:.1f}   cost {total_cost:.0f} / {threshold:g}"
             picture = env.render()
             assert picture is not None  # in render mode rgb_array
-            frames.append(_with_text(picture, text, info["cost"] > 0, total_cost > threshold))
+            frames.append(with_text(picture, text, info["cost"] > 0, total_cost > threshold))
         if terminated or truncated:
             break
     env.close()
     return frames
 
 
-def _with_text(frame: NDArray[np.uint8], text: str, costs: bool, over: bool) -> NDArray[np.uint8]:
+def with_text(frame: NDArray[np.uint8], text: str, costs: bool, over: bool) -> NDArray[np.uint8]:
     """The frame with a line of text; a red border on steps that cost, red text once over the threshold."""
     picture = Image.fromarray(frame)
     draw = ImageDraw.Draw(picture)

@@ -29,5 +29,6 @@ def make_env(task: str | Task, render_mode: str | None = None) -> TaskEnv:
 
     Raises:
         UnknownTaskError: no task has this name.
+        OwnTaskError: an own task has no environment, or one that is refused.
     """
     return TaskEnv(task, render_mode)

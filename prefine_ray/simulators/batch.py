@@ -17,6 +17,7 @@ class BatchStep(NamedTuple):
     rewards: NDArray[np.float64]  # [N]
     costs: NDArray[np.float64]  # [N]
     terminated: NDArray[np.bool_]  # [N], ended by a fall; time limits are the caller's
+    truncated: NDArray[np.bool_] | None = None  # [N], ended early by an own task's environment; None: none was
 
 
 class SimulatorBatch(Protocol):
@@ -69,7 +70,7 @@ def carries_over(task: str | Task) -> bool:
     return get_task(task).suite == "bullet"
 
 
-def make_batch(task: str | Task, num_envs: int, carry_over: bool = False) -> SimulatorBatch:
+def make_batch(task: str | Task, num_envs: int, carry_over: bool = False, pictures: bool = False) -> SimulatorBatch:
     """`num_envs` copies of a task; the physics engine is imported here, only the one that the task needs.
 
     Args:
@@ -77,14 +78,20 @@ def make_batch(task: str | Task, num_envs: int, carry_over: bool = False) -> Sim
         num_envs: how many copies.
         carry_over: let a copy's episodes start with what upstream's environments carry over from the episode before
             (see `BulletBatch`). Only those of the Bullet tasks do.
+        pictures: whether `render` is wanted; own tasks need to know, the others can always draw.
 
     Raises:
         UnknownTaskError: no task has this name.
+        OwnTaskError: an own task has no environment, or one that is refused.
         ValueError: `num_envs` is less than 1.
     """
     task = get_task(task)
     if num_envs < 1:
         raise ValueError(f"num_envs is {num_envs}; a batch needs at least 1 copy")
+    if task.suite == "own":
+        from prefine_ray.simulators.own_tasks.batch import GymnasiumBatch
+
+        return GymnasiumBatch(task, num_envs, pictures)
     if task.suite == "bullet":
         from prefine_ray.simulators.bullet import BulletBatch
 
@@ -93,6 +100,10 @@ def make_batch(task: str | Task, num_envs: int, carry_over: bool = False) -> Sim
         from prefine_ray.simulators.velocity import VelocityBatch
 
         return VelocityBatch(task, num_envs)
-    from prefine_ray.simulators.goal import GoalBatch
+    from prefine_ray.simulators.goal import WORLDS, GoalBatch
 
-    return GoalBatch(task, num_envs)
+    if task.name in WORLDS:
+        return GoalBatch(task, num_envs)
+    from prefine_ray.simulators.navigation.batch import NavigationBatch
+
+    return NavigationBatch(task, num_envs)

@@ -1,4 +1,4 @@
-"""The five Bullet-Safety-Gym tasks: an agent runs along a track or in a circle.
+"""The eight Bullet-Safety-Gym tasks of DSRL: an agent runs along a track or in a circle.
 
 Rewards and costs are those of `bullet_safety_gym.envs.tasks` 1.4.0 (RunTask, CircleTask).
 """
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefine_ray.simulators.batch import BatchStep, clipped_actions
-from prefine_ray.simulators.bullet_agents import Agent, Ball, Drone, Floats, RaceCar, Reading, norm
+from prefine_ray.simulators.bullet_agents import Agent, Ant, Ball, Drone, Floats, RaceCar, Reading, norm
 from prefine_ray.simulators.bullet_scene import (
     Scene,
     World,
@@ -132,6 +132,9 @@ AGENTS: dict[str, tuple[type[Agent], type[Rules], Scene]] = {
     "DroneRun": (Drone, Run, run_scene(frame_skip=2)),
     "BallCircle": (Ball, Circle, circle_scene()),
     "CarCircle": (RaceCar, Circle, circle_scene()),
+    "AntRun": (Ant, Run, run_scene(frame_skip=4)),
+    "AntCircle": (Ant, Circle, circle_scene()),
+    "DroneCircle": (Drone, Circle, circle_scene()),
 }
 
 

@@ -15,7 +15,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.simulators.bullet_scene import BALL, DRONE, GROUND, RACE_CAR, Model, World, pybullet, release_motor
+from prefine_ray.simulators.bullet_scene import (
+    ANT,
+    BALL,
+    DRONE,
+    GROUND,
+    RACE_CAR,
+    Model,
+    World,
+    pybullet,
+    release_motor,
+)
 
 Floats = NDArray[np.float64]
 Reading = tuple[float, ...]
@@ -258,6 +268,91 @@ class Drone(Agent):
         # Upstream's scalars are squared by the C library's pow, which rounds 1 in 100 otherwise than a product.
         squares = np.array([value**2 for value in pace.ravel().tolist()]).reshape(pace.shape)
         return (self.AIR_DENSITY * self.AREA) * (squares - pace * climb[:, None]) * self.THRUST_FACTOR
+
+
+class Ant(Agent):
+    """A quadruped: actions are the torques of its eight joints.
+
+    `states` has, from column 9 on: quaternion (4), angles (8) and speeds (8) of the joints, and which of the four feet
+    touch the ground.
+    """
+
+    model = ANT
+    speed_limit = 1.5
+    motors = (1, 3, 6, 8, 11, 13, 16, 18)  # hip and ankle of each leg
+    FEET = (4, 9, 14, 19)
+    TORQUE = 250.0
+    FLEXED = np.array([0.0, 1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0]) * (np.pi / 2)  # rad, at an episode's start
+    LOWEST = 0.26  # m, of the torso; it dies below
+    AT_LIMIT = np.float32(0.99)  # of a joint's range
+    scales = np.repeat([0.1, 0.3, 1.0, 0.15], [3, 3, 4, 3])
+    observed = np.array([0, 1, 2, 3, 4, 5, 9, 10, 11, 12, 6, 7, 8])
+
+    def __init__(self, worlds: list[World]) -> None:
+        super().__init__(worlds)
+        client, body = self._handles[0]
+        limits = np.array([pybullet.getJointInfo(body, joint, client)[8:10] for joint in self.motors])
+        self._middle, self._range = 0.5 * (limits[:, 0] + limits[:, 1]), limits[:, 1] - limits[:, 0]
+
+    def start(self, index: int, random: np.random.RandomState) -> None:
+        """Bring a copy's joints into the positions that an episode starts with."""
+        client, body = self._handles[index]
+        signs = np.where(self.FLEXED < 0, -1.0, 1.0)
+        for joint, flexed, sign in zip(self.motors, self.FLEXED.tolist(), signs.tolist(), strict=True):
+            angle = sign * (abs(flexed) + random.uniform(low=-0.1, high=0.1))
+            pybullet.resetJointState(body, joint, angle, 0, physicsClientId=client)
+
+    def settle(self, index: int) -> None:
+        """Step a copy once; its feet are said to be in the air, wherever they are."""
+        super().settle(index)
+        self._readings[index] = (*self._readings[index][: -len(self.FEET)], 0.0, 0.0, 0.0, 0.0)
+        self._refresh()
+
+    def observations(self) -> Floats:
+        """[N, 33]: the torso, half of each joint's place in its range and speed in turn, the feet on the ground."""
+        joints = np.stack(self._joints(), axis=2).reshape(len(self.states), -1)
+        return np.concatenate((super().observations(), 0.5 * joints, self.states[:, 29:]), axis=1)
+
+    def rewards(self, actions: Floats) -> Floats:
+        """[N], 1 while alive, else -1, less a price on power, torque and joints at the end of their range."""
+        places, speeds = self._joints()
+        at_limit = -0.1 * np.count_nonzero(np.abs(places) > self.AT_LIMIT, axis=1)
+        power = -2.0 * np.abs(self._given * speeds).mean(axis=1).astype(np.float64)
+        torque = -0.1 * np.square(self._given).mean(axis=1).astype(np.float64)
+        return power + torque + at_limit + np.where(self.terminated(), -1.0, 1.0)
+
+    def terminated(self) -> NDArray[np.bool_]:
+        """[N], whether the torso is too low."""
+        return self.states[:, 2] <= self.LOWEST
+
+    def _joints(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Places in the range, -1 to 1, and speeds in 10 rad/s, both [N, 8] and rounded as upstream's."""
+        places = 2 * (self.states[:, 13:21] - self._middle) / self._range
+        return places.astype(np.float32), (0.1 * self.states[:, 21:29]).astype(np.float32)
+
+    def _commands(self, actions: Floats, single: bool) -> list[Any]:
+        self._given = actions.astype(np.float32) if single else actions  # upstream prices them in their precision
+        return (self.TORQUE * actions).tolist()
+
+    def _drive(self, client: int, body: int, command: Any) -> None:
+        mode = pybullet.TORQUE_CONTROL
+        pybullet.setJointMotorControlArray(body, self.motors, mode, forces=command, physicsClientId=client)
+
+    def _read(self, client: int, body: int) -> Reading:
+        position, turn = pybullet.getBasePositionAndOrientation(body, client)
+        velocity, spin = pybullet.getBaseVelocity(body, client)
+        joints = pybullet.getJointStates(body, self.motors, client)
+        contacts = pybullet.getContactPoints(body, GROUND, physicsClientId=client)
+        touching = {contact[3] for contact in contacts}
+        return (
+            *position,
+            *velocity,
+            *spin,
+            *turn,
+            *[joint[0] for joint in joints],
+            *[joint[1] for joint in joints],
+            *[float(foot in touching) for foot in self.FEET],
+        )
 
 
 def norm(rows: Floats) -> Floats:

@@ -92,6 +92,7 @@ class Scene:
 
 BALL = Model("robots/ball/ball.urdf", height=0.5)
 RACE_CAR = Model("robots/racecar/racecar_differential.urdf", height=0.2, yaw=math.pi, scaling=3.0)
+ANT = Model("robots/mujoco/ant.xml", height=0.75)
 DRONE = Model("robots/quadcopter/quadcopter.urdf", height=0.17, scaling=2.0)
 
 
@@ -196,7 +197,12 @@ def _load_scene(client: int, scene: Scene, visible: bool) -> None:
 def _load_agent(client: int, model: Model, visible: bool) -> int:
     turn = pybullet.getQuaternionFromEuler([0, 0, model.yaw])
     place = [0, 0, model.height]
-    agent = _load(client, model.file, visible, basePosition=place, baseOrientation=turn, globalScaling=model.scaling)
+    if model is ANT:
+        agent = _load_ant(client)
+    else:
+        agent = _load(
+            client, model.file, visible, basePosition=place, baseOrientation=turn, globalScaling=model.scaling
+        )
     for joint in range(pybullet.getNumJoints(agent, client)):
         release_motor(client, agent, joint)
     if model is RACE_CAR:
@@ -205,6 +211,12 @@ def _load_agent(client: int, model: Model, visible: bool) -> int:
         for rotor in range(1, 5):  # Bullet clamps joint speeds to 100 rad/s by default
             pybullet.changeDynamics(agent, rotor, maxJointVelocity=1000, physicsClientId=client)
     return agent
+
+
+def _load_ant(client: int) -> int:
+    """Of a MuJoCo file, which says itself where the torso is."""
+    flags = pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_ALL_PARENTS
+    return pybullet.loadMJCF(str(_data_folder() / ANT.file), flags=flags, physicsClientId=client)[0]
 
 
 def release_motor(client: int, agent: int, joint: int) -> None:

@@ -97,6 +97,8 @@ class VectorStepper:
         self.total_steps += int(np.count_nonzero(active))
         terminated = result.terminated & active
         truncated = (self._lengths >= self.task.horizon) & active & ~terminated
+        if result.truncated is not None:
+            truncated |= result.truncated & active & ~terminated
         observations = result.observations
         ended = np.flatnonzero(terminated | truncated)
         if ended.size:

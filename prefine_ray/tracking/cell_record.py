@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.tables import read_table
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import episode_scores, score_means
@@ -32,8 +34,9 @@ class CellRows:
 
     trial: dict[str, Any]
     curves: pd.DataFrame
-    episodes: pd.DataFrame
+    episodes: pd.DataFrame  # those under other conditions, too
     ended_ms: int  # when it was written, in milliseconds of Unix time
+    made_by: dict[str, Any] = field(default_factory=dict)  # of the policy's header; empty where there is no policy
 
     @property
     def failed(self) -> bool:
@@ -61,12 +64,13 @@ class CellRows:
         return f"{task} {method} seed {seed}" + (f" ({axes})" if axes else "")
 
     def params(self) -> dict[str, str]:
-        """The identity columns and the number of steps, without those that do not apply."""
-        values = {key: self.trial.get(key) for key in (*_identity_columns(), "steps")}
+        """The method's settings (names joined by dots), the identity columns, the number of steps; what is given."""
+        values = {**flat(self.made_by.get("settings", {})), "base_digest": self.made_by.get("base_digest")}
+        values |= {key: self.trial.get(key) for key in (*_identity_columns(), "steps")}
         return {
             key: f"{value:.12g}" if isinstance(value, float) else str(value)
             for key, value in values.items()
-            if not pd.isna(value) and value != ""
+            if isinstance(value, list) or (not pd.isna(value) and value != "")
         }
 
     def metrics(self) -> dict[tuple[str, int], float]:
@@ -88,14 +92,20 @@ class CellRows:
         """Means over the evaluation episodes, named as by `prefine evaluate`.
 
         A policy without a threshold of its own (base, BC-All) has scores at each of the task's, as
-        "violation_rate_20".
+        "violation_rate_20". Those under another condition begin with its name, as "reused/violation_rate".
         """
-
-        rows = self.episodes
-        if not rows.empty:
-            rows = rows[rows["stage"] == ("base" if self.trial["method"] == "base" else "finetuned")]
-        if rows.empty:
+        if self.episodes.empty:
             return {}
+        plain = "base" if self.trial["method"] == "base" else "finetuned"
+        values: dict[str, float] = {}
+        for stage, rows in self.episodes.groupby("stage"):
+            first, _, condition = str(stage).partition("-")
+            if first == plain:
+                prefix = f"{condition}/" if condition else ""
+                values |= {prefix + name: value for name, value in self._means(rows).items()}
+        return values
+
+    def _means(self, rows: pd.DataFrame) -> dict[str, float]:
         task = get_task(self.trial["task"])
         sums = [rows[name].to_numpy() for name in ("return", "cost", "terminated")]
         means = {"episodes": float(len(rows)), "mean_return": float(sums[0].mean()), "mean_cost": float(sums[1].mean())}
@@ -108,26 +118,22 @@ class CellRows:
         return means
 
 
-def part_versions(results: ResultsDir) -> dict[str, str]:
-    """The finished packs by name, with a text that changes when a part is written again."""
-    files = {path.stem: path.stat() for path in results.part_paths("trials")}
-    return {name: f"{file.st_mtime_ns}-{file.st_size}" for name, file in files.items()}
-
-
 def read_part(results: ResultsDir, name: str) -> dict[str, CellRows]:
     """The cells of one part by name; reads this part only, whatever the size of the sweep.
 
     Raises:
         DamagedFileError: a file of the part was cut or altered.
     """
-    curves, episodes = (_rows_by_cell(results, kind, name) for kind in ("curves", "episodes"))
+    curves = _by_cell(results.read_part("curves", name))
+    episodes = _by_cell(pd.concat([results.read_part("episodes", name), results.read_conditions(name)]))
     ended_ms = int(1000 * results.part_path("trials", name).stat().st_mtime)
     nothing = pd.DataFrame()
     cells = {}
     for row in results.read_part("trials", name).to_dict("records"):
         cell = str(row["cell"])
         trial = {str(key): value for key, value in row.items()}
-        cells[cell] = CellRows(trial, curves.get(cell, nothing), episodes.get(cell, nothing), ended_ms)
+        own = (curves.get(cell, nothing), episodes.get(cell, nothing))
+        cells[cell] = CellRows(trial, *own, ended_ms, _made_by(results.policy_path(cell)))
     return cells
 
 
@@ -141,6 +147,23 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _rows_by_cell(results: ResultsDir, kind: str, name: str) -> dict[str, pd.DataFrame]:
-    rows = results.read_part(kind, name)
+def _by_cell(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {} if rows.empty else {str(cell): of_cell for cell, of_cell in rows.groupby("cell")}
+
+
+def _made_by(policy: Path) -> dict[str, Any]:
+    """What a policy's header says of its making; empty where there is no policy, or one that cannot be read."""
+    from prefine_ray.policies.files import read_header  # here: it loads torch
+
+    try:
+        return dict(read_header(policy).made_by)
+    except DamagedFileError:
+        return {}
+
+
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, the names joined by dots."""
+    one_level: dict[str, Any] = {}
+    for key, value in content.items():
+        one_level |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return one_level

@@ -13,12 +13,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from prefine_ray.core.masking import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.sent import SentFile
-from prefine_ray.tracking.store import Store, reason
+from prefine_ray.tracking.store import Store, StoreError, reason
+from prefine_ray.tracking.system import start_monitor, wants_system_metrics
 from prefine_ray.tracking.upload import Upload, count_missing, sent_to
 
 EndStatus = Literal["FINISHED", "KILLED", "FAILED"]
@@ -58,6 +59,7 @@ class Tracker:
         self._store, self._file = Store(results, uri), SentFile(results.mlflow_folder)
         self._config = ""
         self._away = False
+        self._monitor: Any = None  # of the driver's machine
         self._resting_until = 0.0  # on the monotonic clock
 
     @property
@@ -70,11 +72,31 @@ class Tracker:
         self._config = config_text
         self._set_status("RUNNING")
         self.sync()
+        if wants_system_metrics() and not self._away:
+            self._monitor = start_monitor(sent_to(self._store, self._file.read()).parent, self.uri)
 
     def finish(self, status: EndStatus) -> None:
-        """Ends the parent run, with tables/summary.* and plots/* of the results folder if they exist."""
+        """Ends the parent run, with report, tables, plots and picked policies if they exist."""
+        if self._monitor is not None:
+            self._monitor.finish()
         self._set_status(status)
         self.sync()
+
+    def register(self, prefix: str) -> list[str]:
+        """Makes the picked policies, which have to be sent, versions of registered models; their names and versions.
+
+        Args:
+            prefix: the models are named `PREFIX-<task>-<kind>-<threshold>`.
+
+        Raises:
+            StoreError: the store does not take them, with the reason.
+        """
+        try:
+            with self._file.exclusive() as record:
+                return Upload(self.results, self.sweep, self._store, self._file, record).register(prefix)
+        except Exception as error:  # whatever a store, its driver or the network raises
+            why = mask(reason(error, self.uri), self.uri)
+            raise StoreError(f"MLflow at {mask(self.uri)} registers no models: {why}") from None
 
     def update(self) -> None:
         """Sends what is new while a sweep runs, at most every few seconds: looking takes longer the larger the sweep.

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.files import write_text
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.tracking.cell_record import count_cells, part_versions, read_part, text_digest
+from prefine_ray.tracking.cell_record import count_cells, read_part, text_digest
 from prefine_ray.tracking.runs import SweepRuns
 from prefine_ray.tracking.sent import Sent, SentFile, SentRecord
 from prefine_ray.tracking.store import Store
@@ -33,6 +33,11 @@ class Upload:
         self._results, self._sweep, self._store = results, sweep, store
         self._file, self._record = file, record
 
+    def register(self, prefix: str) -> list[str]:
+        """Makes the picked policies versions of registered models `PREFIX-...`; what they are. Raises as `run`."""
+        runs = SweepRuns(self._store.client(), self._store.experiment(), self._sweep)
+        return runs.register(sent_to(self._store, self._record).parent, self._results, prefix)
+
     def run(self, config: str) -> None:
         """Sends everything.
 
@@ -49,7 +54,7 @@ class Upload:
         runs = SweepRuns(self._store.client(), self._store.experiment(), self._sweep)
         sent = self._open_parent(runs)
         if sent.config != text_digest(config):
-            runs.client.log_text(sent.parent, config, "config.yaml")
+            runs.log_config(sent.parent, config)
             sent.config = text_digest(config)
             self._file.write(record)
         self._send_parts(runs, sent)
@@ -95,7 +100,7 @@ def sent_to(store: Store, record: SentRecord) -> Sent:
 
 def fresh_parts(results: ResultsDir, sent: Sent) -> dict[str, str]:
     """The versions of the parts that a store lacks or has in an older version, by name."""
-    return {name: version for name, version in part_versions(results).items() if sent.parts.get(name) != version}
+    return {name: version for name, version in results.part_versions().items() if sent.parts.get(name) != version}
 
 
 def count_missing(results: ResultsDir, sent: Sent) -> int:

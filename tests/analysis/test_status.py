@@ -107,3 +107,11 @@ def test_cells_of_an_earlier_grid_do_not_count(tmp_path):
     text = status_text(tmp_path)
     assert "0 of 4 cells ended" in text
     assert "w=9" not in text
+
+
+def test_a_folder_of_before_the_tuning_seeds_is_shown(tmp_path):
+    results = begin(tmp_path)
+    old = [{key: value for key, value in cell.items() if key != "split"} for cell in CELLS]
+    results.write_grid(old)
+    finish(results, old[0], cost=1.0, episode_return=900.0)
+    assert "1 of 4 cells ended" in status_text(tmp_path)

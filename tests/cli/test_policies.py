@@ -99,6 +99,7 @@ def test_an_episode_is_drawn(tuned, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/pretrain stops and resumes a run in this process
 def test_pretraining_is_stopped_and_resumed_by_the_command_that_it_prints(tmp_path):
     process = prefine(tmp_path, "pretrain", "--task", "BallRun", "--steps", "16000", "--seed", "3")
     while process.poll() is None and not list(tmp_path.glob("runs/BallRun/snapshots/*.safetensors")):

@@ -18,9 +18,9 @@ from prefine_ray.cli.sweeps import resume_command
 )
 def test_the_command_that_goes_on_asks_for_the_same_run(words):
     options = build_parser().parse_args(words)
-    program, *again = shlex.split(resume_command(words[0], options, Path("results/a b")))
-    assert program == "prefine"
-    resumed = build_parser().parse_args(again)
+    place, program, again = resume_command(words[0], options, Path("results/a b")).rpartition("prefine ")
+    assert (place, program) == (f"cd {shlex.quote(str(Path.cwd()))} && " if options.set else "", "prefine ")
+    resumed = build_parser().parse_args(shlex.split(again))
     assert (resumed.resume, resumed.results) == (True, Path("results/a b"))
     assert resumed.data_dir == options.data_dir.absolute()
     for name in ("config", "address", "actors", "set", "tasks", "task", "trials"):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from prefine_ray.data.description import cost_histogram
 from prefine_ray.data.episodes import EpisodeSummary
-from prefine_ray.data.labels import LabelFileError, read_labels
+from prefine_ray.data.judgement_files import LabelFileError
+from prefine_ray.data.labels import read_labels
 from prefine_ray.data.preferences import NotEnoughTrajectoriesError, PreferenceSets, split_by_threshold
 
 

@@ -13,7 +13,7 @@ import torch
 
 from prefine_ray.core.files import file_digest
 from prefine_ray.data.hdf5 import read_summary, write_dsrl
-from prefine_ray.data.labels import LabelFileError
+from prefine_ray.data.judgement_files import LabelFileError
 from prefine_ray.data.preferences import NotEnoughTrajectoriesError
 from prefine_ray.experiment.cells import make_cells, make_packs
 from prefine_ray.experiment.config import SweepConfig, make_config
@@ -37,7 +37,7 @@ from prefine_ray.policies.gaussian import PolicyHeader
 from prefine_ray.tasks.spec import get_task
 from tests.makers import ball_run_episodes, small_policy
 
-METHODS = ("prefine", "sft", "bc_all", "bc_safe", "cpl", "trac")
+METHODS = ("prefine", "prefine_pairs", "sft", "bc_all", "bc_safe", "cpl", "trac")
 SHORT = {"steps": 6, "batch_size": 8, "advanced": {"hidden": [16, 16], "log_every": 3}}
 SEGMENTS = {**SHORT, "bc_steps": 3, "segment": 4, "warmup_steps": 2}
 
@@ -87,7 +87,13 @@ def test_every_method_trains_its_packs(inputs, threshold):
     sweep = config(threshold)
     packs = make_packs(make_cells(sweep, inputs), set())
     counts = [Counter(cell.method for cell in pack.cells) for pack in packs]
-    assert counts == [{"prefine": 4, "sft": 2}, {"bc_all": 2, "bc_safe": 2}, {"cpl": 2}, {"trac": 2}]
+    assert counts == [
+        {"prefine": 4, "sft": 2},
+        {"prefine_pairs": 4},
+        {"bc_all": 2, "bc_safe": 2},
+        {"cpl": 2},
+        {"trac": 2},
+    ]
     for pack in packs:
         job = TrainingJob(pack, inputs["BallRun"])
         learner, recorder = make_learner(job), CurveRecorder(pack)
@@ -171,6 +177,29 @@ def test_a_bad_file_of_labels_is_found_at_once(inputs, threshold, tmp_path: Path
     labelled = config(threshold, preferred=["labels"], preferences=labels, data={"draws": "shared"})
     with pytest.raises(LabelFileError, match="trajectory 99"):
         check_inputs(make_cells(labelled, inputs), inputs)
+
+
+def test_pairs_that_people_gave_are_trained_on_as_pairs_or_as_sides(inputs, threshold, tmp_path: Path):
+    (tmp_path / "pairs.csv").write_text("better,worse,tie\n4,6,0\n1,6,0\n6,4,0\n2,3,1\n")
+    pairs = {"labels": str(tmp_path / "pairs.csv")}
+    shared = {"preferred": ["labels"], "preferences": pairs, "data": {"draws": "shared"}, "weights": [0, 5]}
+    sweep = config(threshold, methods=["prefine", "prefine_pairs"], **shared)
+    cells = make_cells(sweep, inputs)
+    check_inputs(cells, inputs)
+    for pack in make_packs(cells, set()):
+        job = TrainingJob(pack, inputs["BallRun"])
+        trajectories, sets = load_trajectories(job)
+        known = {steps.tobytes(): number for number, steps in enumerate(_actions(ball_run_episodes()))}
+        better, worse = ([known[_actions(trajectories)[k].tobytes()] for k in side] for side in vars(sets[0]).values())
+        if pack.method.on_pairs:
+            assert (better, worse) == ([4, 1, 6], [6, 6, 4])
+        else:
+            assert (better, worse) == ([1], [6])  # a third of the five that were compared, by score
+        make_learner(job).train(3)
+
+
+def _actions(trajectories) -> list[np.ndarray]:
+    return np.split(trajectories.actions, trajectories.starts[1:])
 
 
 def test_curves_of_a_cut_training_resume(inputs, threshold):

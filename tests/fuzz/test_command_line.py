@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from prefine_ray import simulators
-from prefine_ray.cli import finetune, parser, policies, results, sweeps
+from prefine_ray.cli import finetune, labels, parser, policies, results, sweeps
 from prefine_ray.core import paths
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.data import download, hdf5
@@ -35,7 +35,7 @@ from prefine_ray.tracking import pages
 from tests.fuzz.harness import CASES, Outcomes, WronglyAcceptedError, judge
 from tests.makers import ball_run_episodes, small_policy
 
-PLANTED = 600  # cases in which a planted defect has to be found
+PLANTED = 800  # cases in which a planted defect has to be found
 
 
 class StartedError(Exception):
@@ -113,7 +113,9 @@ def commands(folder: Path) -> list[Command]:
     missing = of("missing", "text", "empty")
     policy = Words(of("good.safetensors"), [*missing, *of("other.safetensors", "flipped.safetensors"), ""], needed=True)
     data = Words(of("good.hdf5"), [*missing, *of("negative.hdf5"), *BAD_PLACES], needed=True)
-    output = Words(of("out"), BAD_PLACES)
+    output, made = Words(of("out"), BAD_PLACES), Words(of("made.csv"), BAD_PLACES, needed=True)
+    (folder / "pairs.csv").write_text("better,worse\n0,1\n2,1\n")
+    (folder / "export.json").write_text("[]")
     choice = Words([*of("good.yaml"), "quick"], [*of("bad.yaml", "text"), *CONFIGS])
     run = {"--results": output, "--data-dir": output, "--set": SETS}
     report = Words([], [*missing, *BAD_PLACES])
@@ -132,6 +134,7 @@ def commands(folder: Path) -> list[Command]:
             options={
                 **{"--task": TASK, "--data": data, "--weight": AMOUNTS, "--threshold": AMOUNTS, "--seeds": SEEDS},
                 **{"--output": output, "--config": choice, "--labels": Words([], [*missing, "{tsk}"])},
+                "--method": Words(["prefine", "prefine_pairs"], ["", "nope", "PREFINE"]),
             },
         ),
         Command(
@@ -176,6 +179,20 @@ def commands(folder: Path) -> list[Command]:
         Command(["configs", "check"], [choice]),
         Command(["configs", "show"], [Words(of("good.yaml"), CONFIGS)]),
         *(Command([name], [report]) for name in ("status", "report", "sync")),
+        Command(
+            ["label", "--pairs"],
+            [data],
+            {
+                **{"--task": TASK, "--output": output, "--questions": COUNTS, "--seed": SEEDS, "--frames": COUNTS},
+                **{"--threshold": AMOUNTS, "--repeats": Words(["0", "0.5"], ["0.6", "nan", "-1", "", "x"])},
+                **{"--port": Words(["0"], ["-1", "70000", "x", ""]), "--videos": Words([], missing)},
+            },
+        ),
+        *(
+            Command(["labels", name], [Words(of(good), missing, True), data], {"--task": TASK, "--output": made})
+            for name, good in (("sets", "pairs.csv"), ("import", "export.json"))
+        ),
+        Command(["labels", "report"], [report]),
         Command(["ui"], [report], {"--port": Words(["5000"], ["0", "-1", "70000", "x", ""])}),
         Command(["tasks", "list"]),
         Command(["configs", "list"]),
@@ -239,6 +256,7 @@ def stopped(patch: pytest.MonkeyPatch) -> Iterator[None]:
         inner.setattr(finetune, "_train_here", _begin)
         inner.setattr(download, "fetch", _begin)
         inner.setattr(pages, "_check_port", _begin)
+        inner.setattr(labels, "_serve", _begin)
         yield
 
 

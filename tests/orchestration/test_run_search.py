@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from prefine_ray.analysis.search.table import read_search
@@ -87,6 +88,7 @@ def test_a_search_of_one_task_runs_grows_and_is_reported(tmp_path):
     assert yaml.safe_load((results / "best.yaml").read_text())["finetune"]["steps"] in (5, 12)
 
 
+@pytest.mark.slow
 def test_a_search_of_two_tasks_is_interrupted_within_a_trial_resumes_and_freezes_one_setting(tmp_path):
     config, results = tmp_path / "search.yaml", tmp_path / "results"
     config.write_text(yaml.safe_dump(TWO_TASKS))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from prefine_ray.data.episodes import EpisodeSummary
-from prefine_ray.methods.base import best_unsafe_episodes
+from prefine_ray.methods.base import base_policy, best_unsafe_episodes
+from prefine_ray.policies.files import PolicyFileError
 from prefine_ray.rollouts.collection import (
     REWARD_MARGIN,
     UNIT_EPISODES,
@@ -40,6 +41,16 @@ def test_missing_and_unusable_ladders_are_errors(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"policies": [entry]}))
     with pytest.raises(NoBehavioursError, match="beyond the envelope"):
         behaviours(TASK, str(tmp_path))
+
+
+def test_a_task_without_shipped_policies_says_what_it_can_take():
+    task = get_task("PointGoal1")
+    with pytest.raises(
+        NoBehavioursError, match=r"data.source: no behaviours of PointGoal1 are shipped; name dsrl \(.*2022"
+    ):
+        behaviours(task, "zoo")
+    with pytest.raises(PolicyFileError, match="base: no policy of PointGoal1 is shipped; write base: clone"):
+        base_policy(task, "zoo")
 
 
 def test_units_cover_the_episodes_with_seeds_of_their_own():

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from prefine_ray.simulators.batch import make_batch
 from prefine_ray.simulators.upstream import import_safety_gymnasium
 from prefine_ray.tasks.spec import get_task
-from tests.simulators import test_bullet, test_goal, test_velocity
+from tests.simulators import test_bullet, test_goal, test_navigation, test_velocity
 from tests.simulators.reference import policies
 
 TOLERANCE = 1e-6  # absolute, and relative to numbers beyond 1
@@ -84,9 +84,9 @@ def compare(
 
 
 def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
-    """What acts in an episode; MuJoCo tasks get actions in [-1, 1] only, since upstream charges for those beyond."""
+    """What acts in an episode; MuJoCo tasks and ants get actions in [-1, 1] only: upstream charges for those beyond."""
     rng, spec = np.random.default_rng(seed), get_task(task)
-    width, bound = spec.act_dim, 1.7 if spec.suite == "bullet" else 1.0
+    width, bound = spec.act_dim, 1.7 if spec.suite == "bullet" and not task.startswith("Ant") else 1.0
     noise = 0.5 * rng.standard_normal((spec.horizon, width))
     if kind == "policy":
         policy = policies(task)[seed % 2]
@@ -106,13 +106,15 @@ class Upstream:
     """One upstream environment behind one interface."""
 
     def __init__(self, task: str) -> None:
-        suite = "velocity" if task in test_velocity.TASKS else "goal" if task in test_goal.TASKS else "bullet"
-        self._env = _ENVIRONMENTS[suite](task)
+        self._env = _ENVIRONMENTS[suite_of(task)](task)
+        bullet = suite_of(task) == "bullet"
+        self._arithmetic = test_bullet.plain_arithmetic if bullet else contextlib.nullcontext
 
     def reset(self, seed: int) -> NDArray[np.float64]:
         """The first observation [obs_dim] of the episode `seed`."""
         np.random.seed(seed)  # Bullet-Safety-Gym draws from the global state
-        return self._env.reset(seed=seed)[0]
+        with self._arithmetic():
+            return self._env.reset(seed=seed)[0]
 
     def step(self, action: NDArray[np.floating]) -> Step:
         """One step."""
@@ -122,6 +124,12 @@ class Upstream:
     def close(self) -> None:
         """Free the engine."""
         self._env.close()
+
+
+def suite_of(task: str) -> str:
+    """Which of the modules of tests has the task."""
+    modules = {"velocity": test_velocity, "goal": test_goal, "navigation": test_navigation, "bullet": test_bullet}
+    return next(name for name, module in modules.items() if task in module.TASKS)
 
 
 def _goal_environment(task: str) -> Any:
@@ -134,6 +142,7 @@ _ENVIRONMENTS: dict[str, Callable[[str], Any]] = {
     "bullet": test_bullet.new_upstream,
     "velocity": test_velocity.upstream_env,
     "goal": functools.cache(_goal_environment),  # a reset makes a new model
+    "navigation": test_navigation.upstream_env,
 }
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from prefine_ray.tasks.spec import get_task
-from tests.simulators import test_bullet, test_goal, test_velocity
+from tests.simulators import test_bullet, test_goal, test_navigation, test_velocity
 from tests.simulators.comparison import KINDS, TOLERANCE, Comparison, compare
 from tests.simulators.reference import references
 
-BULLET, MUJOCO = test_bullet.TASKS, test_velocity.TASKS + test_goal.TASKS
+BULLET, SLOW = test_bullet.TASKS, test_goal.TASKS + test_navigation.TASKS
 EPISODES = 25  # of each task, kind and precision in the slow comparison: 250 per task
-GOAL_EPISODES = 2  # of which upstream's steps take milliseconds
+SLOW_EPISODES = 2  # of tasks of which upstream's steps take milliseconds
 
 
 def assert_none_left(episodes: list[Comparison]) -> None:
@@ -25,7 +25,7 @@ def test_short_episodes_equal_upstreams(task: str, dtype: str) -> None:
     assert_none_left(compare(task, "smooth", dtype, 120, range(3)))
 
 
-@pytest.mark.parametrize("task", ["DroneRun", "CarRun", "CarCircle"])
+@pytest.mark.parametrize("task", ["DroneRun", "CarRun", "CarCircle", "AntRun"])
 def test_episodes_of_a_reused_environment_equal_upstreams(task: str) -> None:
     """Motors and contacts of one episode act on the next."""
     assert_none_left(compare(task, "noisy", "float32", 100, range(3), reused=True))
@@ -57,10 +57,10 @@ def test_the_comparison_notices_what_is_carried_over() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("task", BULLET + MUJOCO)
+@pytest.mark.parametrize("task", BULLET + test_velocity.TASKS + SLOW)
 def test_whole_episodes_equal_upstreams(task: str, kind: str, dtype: str) -> None:
-    """25 seeds of each kind of actions in each precision, to the horizon or a fall; 2 of the goal tasks."""
-    count = GOAL_EPISODES if task in test_goal.TASKS else EPISODES
+    """25 seeds of each kind of actions in each precision, to the horizon or a fall; 2 of the navigation tasks."""
+    count = SLOW_EPISODES if task in SLOW else EPISODES
     assert_none_left(compare(task, kind, dtype, get_task(task).horizon, range(1000, 1000 + count)))
 
 

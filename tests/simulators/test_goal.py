@@ -153,7 +153,7 @@ def test_a_goal_that_cannot_be_drawn_again_ends_the_episode(monkeypatch: pytest.
     observations = batch.reset(0, 1)[None]
     monkeypatch.setattr(goal_world, "_TRIES", 0)
     for _ in range(400):
-        observations, rewards, _, terminated = batch.step(drive_to_goal(observations))
+        observations, rewards, _, terminated, _ = batch.step(drive_to_goal(observations))
         assert terminated[0] == (rewards[0] > 0.5)
         if terminated[0]:
             return

@@ -43,28 +43,6 @@ from tests.mlflow_store import (
     write_pack,
 )
 
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An initialised sqlite file, to copy: making one takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def uri(empty_store: Path, tmp_path: Path) -> str:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    MlflowClient(uri).create_experiment(EXPERIMENT, artifact_location=(tmp_path / "artifacts").as_uri())
-    return uri
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> ResultsDir:
-    return ResultsDir(tmp_path / "quick")
-
-
 # ---------------------------------------------------------------------- what is logged
 
 

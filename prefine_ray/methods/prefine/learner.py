@@ -218,8 +218,11 @@ class PrefineLearner(PopulationLearner):
         data_reference = self.policy.log_prob(*reference, actions)
         counterfactual = self._counterfactual_log_probs(rows, mean, log_std, reference)
         sides = self._split(data, data_reference, *counterfactual)
-        loss = prefine_loss(*sides, self._weight, self.config.beta, self.config.log_ratio_limit)
+        loss = self._objective(*sides)
         return loss.total, self._metrics(loss, sides, mean, log_std, reference) if logging else None
+
+    def _objective(self, preferred: SidedLogProbs, dispreferred: SidedLogProbs) -> Loss:
+        return prefine_loss(preferred, dispreferred, self._weight, self.config.beta, self.config.log_ratio_limit)
 
     def _counterfactual_log_probs(
         self, rows: Tensor, mean: Tensor, log_std: Tensor, reference: tuple[Tensor, Tensor]

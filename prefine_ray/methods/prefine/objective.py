@@ -11,7 +11,7 @@ a' ~ pi_theta(.|s) through which no gradient flows:
 This is Direct Preference Optimization (Rafailov et al., arXiv 2305.18290, equation 7) with the policy's
 own action as the other side of each preference, and a supervised anchor. Weight w = 0 is supervised
 fine-tuning on D_p. The exact equation of PREFINE (arXiv 2605.21225) was not available to us; what was
-chosen and measured is in docs/findings.md.
+chosen and measured is in docs/notebook.
 
 Shapes: P members of a population, B segments per member, L consecutive steps per segment.
 """

@@ -105,6 +105,7 @@ def run_trial(config: dict[str, Any], context: SweepContext) -> None:
     used on one task is none for all. As in a sweep, an error that would come again is recorded and the trial ends well.
     """
     trial: SearchTrial = config["trial"]
+    context.add_tasks()
     rungs, needed = config["rungs"], {int(rung): score for rung, score in config["cutoffs"].items()}
     parts = Parts(context.results, [pack.name for pack in trial.packs], [pack.task for pack in trial.packs])
     while not (outcome := read_outcome(parts, rungs, needed)).ended:

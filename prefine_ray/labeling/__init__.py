@@ -1,0 +1,1 @@
+"""The page on which people judge clips of trajectories, and what comes of their answers."""

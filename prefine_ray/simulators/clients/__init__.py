@@ -1,0 +1,1 @@
+"""Views of a task for other libraries: gymnasium's vector environment, Safety-Gymnasium's six values."""
