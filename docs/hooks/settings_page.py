@@ -43,7 +43,8 @@ def page() -> str:
     parts = [_HEAD, "## Top level", _table(list(_plain_fields(whole)))]
     for key, field in whole.model_fields.items():
         if section := _section(field):
-            parts += [f"## {key}", _introduction(key, section), _table(list(_deep_fields(section)))]
+            text = comment_of(whole, key) or _introduction(key, section)
+            parts += [f"## {key}", text, _table(list(_deep_fields(section)))]
     own = dict(_deep_fields(SearchSettings))
     parts += ["## search", "What `prefine search` varies; a sweep has no such section.", _table(list(own.items()))]
     changed = [
@@ -88,7 +89,10 @@ def _deep_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """The section that a key is, or that each value of a key of names is."""
     kind = field.annotation
+    if get_origin(kind) is dict:
+        kind = get_args(kind)[1]
     return kind if inspect.isclass(kind) and issubclass(kind, BaseModel) else None
 
 

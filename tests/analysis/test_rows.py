@@ -68,6 +68,14 @@ def test_a_cell_in_two_folders_counts_once(tmp_path: Path, two_tasks: pd.DataFra
     assert len(both.trials) == len(alone.trials)
 
 
+def test_a_folder_may_be_a_text(tmp_path: Path, two_tasks: pd.DataFrame):
+    folder = write_results(tmp_path, two_tasks)
+    for given in (str(folder), [str(folder)]):
+        found = load_results(given)
+        assert found.folders == (folder,)
+        assert len(found.episodes) == len(load_results(folder).episodes)
+
+
 def test_contradicting_episodes_are_counted_and_the_first_folder_is_believed(tmp_path: Path):
     folders = [write_results(tmp_path / str(cost), episodes(cost=[5.0, cost])) for cost in (25.0, 26.0)]
     results = load_results(folders)

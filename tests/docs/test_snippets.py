@@ -11,11 +11,16 @@ import io
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import prefine_ray
 from prefine_ray.cli.parser import build_parser
+from prefine_ray.core.settings import Section
+from prefine_ray.experiment.config import config_type
+from prefine_ray.experiment.search_config import SearchConfig
 from tests.docs.conftest import ROOT
 
 DOCUMENTS = sorted(
@@ -107,13 +112,48 @@ def missing_names(block: str) -> list[str]:
     missing: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            missing += [alias.name for alias in node.names if importlib.util.find_spec(alias.name) is None]
+            missing += [alias.name for alias in node.names if not is_installed(alias.name)]
+        elif isinstance(node, ast.ImportFrom) and (place := node.module or "").startswith("prefine_ray"):
+            module = importlib.import_module(place)
+            missing += [f"{place}.{alias.name}" for alias in node.names if not hasattr(module, alias.name)]
         elif isinstance(node, ast.ImportFrom):
-            module = importlib.import_module(node.module or "")
-            missing += [f"{node.module}.{alias.name}" for alias in node.names if not hasattr(module, alias.name)]
+            missing += [] if is_installed(node.module or "") else [node.module or ""]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pr":
             missing += [] if hasattr(prefine_ray, node.attr) else [f"pr.{node.attr}"]
     return missing
+
+
+def is_installed(module: str) -> bool:
+    """Whether the package of a module is there; it is not imported, which takes seconds for some."""
+    return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_python_is_in_fences_that_say_so(name: str):
+    """So that the test above sees it."""
+    unmarked = [*fences((ROOT / name).read_text(), ""), _FENCE.sub("", (ROOT / name).read_text())]
+    assert [line for text in unmarked for line in re.findall(r"^ *(?:import \w|from \w+ import ).*$", text, re.M)] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_of_configurations_exist(name: str):
+    for block in fences((ROOT / name).read_text(), "yaml", "yml"):
+        assert unknown_keys(yaml.safe_load(block)) == []
+
+
+def unknown_keys(content: dict[str, Any]) -> list[str]:
+    """Keys of the top level and of sections that no configuration has."""
+    fields = config_type(SearchConfig).model_fields
+    found = [key for key in content if key not in fields]
+    for key in content.keys() & fields.keys():
+        section, values = fields[key].annotation, content[key]
+        if isinstance(section, type) and issubclass(section, Section) and isinstance(values, dict):
+            found += [f"{key}.{own}" for own in values if own not in section.model_fields]
+    return found
+
+
+def test_unknown_keys_are_found():
+    assert unknown_keys({"taks": 1, "finetune": {"step": 3, "steps": 5}}) == ["taks", "finetune.step"]
 
 
 def test_missing_names_are_found():
