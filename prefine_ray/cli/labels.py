@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prefine_ray.tasks.spec import Task
 
 _MOST_QUESTIONS = 10_000
+_ANY = 2**31  # a report asks for no data: every number of a trajectory will do
 
 
 def register(add: Commands) -> None:
@@ -43,7 +44,7 @@ def register(add: Commands) -> None:
     report = "prefine labels report labels/BallRun-pairs"
     of_answers = add.group("labels", "what comes of people's answers", report)
     parser = of_answers("report", show_report, "answers, agreement, contradictions and errors of a folder", report)
-    parser.add_argument("folder", type=place, metavar="DIR", help="a folder of `prefine label`")
+    parser.add_argument("answers", type=place, metavar="DIR", help="a folder of `prefine label`, or a CSV of pairs")
     example = "prefine labels sets pairs.csv --task BallRun --preferred 20 --dispreferred 10 --output labels.csv"
     _sets_options(of_answers("sets", sets, "make labels of pairs by Bradley-Terry scores", example))
     example = "prefine labels import export.json --task BallRun --output pairs.csv"
@@ -214,13 +215,16 @@ def _export(folder: Path, session: Session) -> None:
 
 
 def show_report(options: Options) -> None:
-    """Prints the report of a folder."""
+    """Prints the report of a folder, or of a file of pairs."""
+    from prefine_ray.data.pairs import read_pairs
     from prefine_ray.labeling.answers import AnswerFile
     from prefine_ray.labeling.session import ANSWER_FILE, read_about
-    from prefine_ray.labeling.views import report
+    from prefine_ray.labeling.views import answers_of, report
 
-    about = read_about(options.folder)
-    print(report(about["kind"], AnswerFile(options.folder / ANSWER_FILE, about["kind"]).standing))
+    if options.answers.suffix.lower() == ".csv":
+        return print(report("pairs", answers_of(read_pairs(options.answers, _ANY)), sides=False))
+    about = read_about(options.answers)
+    print(report(about["kind"], AnswerFile(options.answers / ANSWER_FILE, about["kind"]).standing))
 
 
 def sets(options: Options) -> None:

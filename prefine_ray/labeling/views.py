@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 from prefine_ray.data.pairs import COLUMNS as PAIR_COLUMNS
+from prefine_ray.data.pairs import Pairs
 from prefine_ray.labeling.agreement import (
     Verdicts,
     agreement,
@@ -19,7 +20,7 @@ from prefine_ray.labeling.agreement import (
     votes,
 )
 from prefine_ray.labeling.answers import Answer
-from prefine_ray.labeling.questions import Kind
+from prefine_ray.labeling.questions import Kind, Question
 
 VIEWS: dict[Kind, str] = {"clips": "labels.csv", "pairs": "pairs.csv"}
 _SIDES = {"safe": "preferred", "unsafe": "dispreferred"}
@@ -58,13 +59,25 @@ def _pair_rows(answers: Sequence[Answer]) -> list[tuple[int | str, ...]]:
     return rows
 
 
-def report(kind: Kind, answers: Sequence[Answer]) -> str:
-    """The answers in numbers, and how far they agree, as lines of text."""
+def answers_of(pairs: Pairs) -> list[Answer]:
+    """The pairs of a file as answers, for the report; which side was which is not known any more."""
+    columns = zip(pairs.better.tolist(), pairs.worse.tolist(), pairs.tie.tolist(), pairs.raters, strict=True)
+    return [Answer(who or "unnamed", "", Question(b, w), "tie" if tie else "left") for b, w, tie, who in columns]
+
+
+def report(kind: Kind, answers: Sequence[Answer], sides: bool = True) -> str:
+    """The answers in numbers, and how far they agree, as lines of text.
+
+    Args:
+        kind: clips or pairs.
+        answers: to report.
+        sides: whether the answers say which one was shown on the left.
+    """
     found = verdicts(answers)
     raters = list(dict.fromkeys(answer.rater for answer in answers))
     skipped = sum(answer.answer == "skip" for answer in answers)
     lines = [f"{len(answers)} answers by {len(raters)} rater(s) to {len(found)} questions, {skipped} skipped"]
-    lines += _clip_lines(found) if kind == "clips" else _pair_lines(answers)
+    lines += _clip_lines(found) if kind == "clips" else _pair_lines(answers, sides)
     lines += [_consistency_line(found, rater) for rater in raters]
     shared = agreement(found)
     if shared.questions:
@@ -82,14 +95,14 @@ def _clip_lines(found: Verdicts) -> list[str]:
     return [f"{labels.count('safe')} safe, {labels.count('unsafe')} unsafe trajectories{extra}"]
 
 
-def _pair_lines(answers: Sequence[Answer]) -> list[str]:
+def _pair_lines(answers: Sequence[Answer], sides_known: bool) -> list[str]:
     compared = [answer for answer in answers if answer.answer != "skip"]
     decided = [answer for answer in compared if answer.better is not None]
     better = [answer.better for answer in decided if answer.better is not None]
     worse = [sum(a.question.key) - b for a, b in zip(decided, better, strict=True)]
     lines = [f"{len(decided)} pairs with a better one, {len(compared) - len(decided)} ties"]
     lefts = sum(answer.answer == "left" for answer in decided)
-    if decided:
+    if decided and sides_known:
         lines.append(f"the left one is the better in {lefts / len(decided):.0%} (sides were shuffled: 50% is expected)")
     if rings := cycles(better, worse):
         text = ", ".join(" ".join(map(str, ring)) for ring in rings[:5])

@@ -65,6 +65,13 @@ def test_a_folder_is_reported(data, tmp_path, capsys):
     capsys.readouterr()
     assert main(["labels", "report", str(tmp_path / "out")]) == 0
     assert "1 answers by 1 rater(s) to 1 questions, 0 skipped" in capsys.readouterr().out
+    (tmp_path / "own.csv").write_text("better,worse\n0,1\n1,2\n2,0\n1,0\n")
+    assert main(["labels", "report", str(tmp_path / "own.csv")]) == 0
+    told = capsys.readouterr().out
+    assert "4 answers by 1 rater(s) to 3 questions" in told
+    assert "trajectories 0 1 2\n" in told
+    assert "unnamed: 1 of 1 repeated answers differ" in told
+    assert "left" not in told
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_every_method_trains_its_packs(inputs, threshold):
         assert recorder.frame()["step"].unique().tolist() == [0, 3, 5]
         header = policy_header(job, pack.cells[0])
         assert header.made_by["settings"]["steps"] == 6
-        assert ("base" in header.made_by) == (pack.method.name == "prefine")
+        assert ("base" in header.made_by) == (pack.method.name in ("prefine", "prefine_pairs"))
         policies = learner.policies()
         seeds = [policies.select(index).act(ball_run_episodes().observations[:9]) for index in range(len(pack.cells))]
         assert not np.allclose(seeds[0], seeds[1])

@@ -92,11 +92,13 @@ def upstream_env(task: str, seed: int) -> Iterator[tuple[Any, NDArray[np.float64
 def random_actions(task: str, seed: int, steps: int) -> NDArray[np.float32]:
     """Actions [steps, act_dim] that each hold for a few steps, from gentle to violent.
 
-    Some are beyond the bounds, but of the ant, whom upstream charges for that.
+    Some are beyond the bounds, but of the ant: upstream charges for those. Those of the ant are multiples of 1 / 256:
+    with NumPy 2, upstream rounds the torques of others to float32.
     """
     rng = np.random.default_rng(seed)
     size = rng.choice([0.3, 1.0, 1.0 if task.startswith("Ant") else 1.5])
     held = rng.uniform(-size, size, (steps, get_task(task).act_dim)).astype(np.float32)
+    held = np.round(held * 256) / 256 if task.startswith("Ant") else held
     return np.repeat(held, rng.integers(1, 12), axis=0)[:steps]
 
 
