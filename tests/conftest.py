@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.faults.nodes import can_mount
@@ -17,6 +18,10 @@ _WITH_RAY = (
     "tests/orchestration/test_run_",
     "tests/pretrain/test_training.py",
 )
+
+# A busy machine is no defect: examples may take as long as they do.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:

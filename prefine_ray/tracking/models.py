@@ -18,7 +18,6 @@ import numpy as np
 from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.files import file_digest, read_bytes
 from prefine_ray.core.provenance import installed_version
-from prefine_ray.policies.files import load_policy
 from prefine_ray.results.folder import ResultsDir
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ class Models:
             run: id of the cell's run.
         """
         from mlflow.entities import LoggedModelOutput
+
+        from prefine_ray.policies.files import load_policy  # here: it loads torch
 
         sizes = load_policy(path).architecture
         tags = {_CELL: policy["cell"], _POLICY: file_digest(path)}
