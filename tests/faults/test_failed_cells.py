@@ -11,6 +11,7 @@ SMALL = {**CONFIG, "preferred": ["best"], "weights": [0], "seeds": 1, "finetune"
 DIVERGES = 1e300  # infinite in float32
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(3600)
 def test_a_grown_grid_runs_new_cells_only_and_a_diverged_cell_fails_alone(tmp_path):
     sweep = Sweep(tmp_path, tmp_path / "data", SMALL)

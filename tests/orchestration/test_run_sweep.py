@@ -121,7 +121,7 @@ def test_evaluate_gives_the_rows_of_a_cell_again(finished):
     assert scores["costs"] == recorded["cost"].tolist()
 
 
-@pytest.mark.parametrize("mode", ["actors", "closed_loop"])
+@pytest.mark.parametrize("mode", ["actors", pytest.param("closed_loop", marks=pytest.mark.slow)])
 def test_counterfactual_actors_in_a_sweep(finished, tmp_path, mode):
     folder = tmp_path / mode
     folder.mkdir()
