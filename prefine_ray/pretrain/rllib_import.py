@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from torch import Tensor
 
 from prefine_ray.convert.importing import Imported, checked, checked_policy
 from prefine_ray.convert.network import Network, Normalizer, PolicyImportError, box, to_policy
-from prefine_ray.convert.state import WHY
+from prefine_ray.convert.state import WHY, unpickle
+from prefine_ray.core.files import read_bytes
 from prefine_ray.policies.architecture import UNLIMITED, Activation
 from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.pretrain.rllib import ActorCritic
@@ -178,21 +178,16 @@ def _observation_filter(path: Path) -> Normalizer | None:
     folder = path / _CONNECTORS
     if not folder.is_dir():
         return None
-    pieces = _unpickle(folder / "class_and_ctor_args.pkl")["ctor_args_and_kwargs"][1]["connectors"]
+    pieces = unpickle(read_bytes(folder / "class_and_ctor_args.pkl"))["ctor_args_and_kwargs"][1]["connectors"]
     names = {piece[0].__name__ for piece in pieces}
     unknown = names - _PLAIN_CONNECTORS - {_FILTER}
     if unknown:
         raise RLlibImportError(f"{folder}: cannot import a policy behind the connectors {', '.join(sorted(unknown))}")
     if _FILTER not in names:
         return None
-    (state,) = _unpickle(folder / _FILTER / "state.pkl").values()
+    (state,) = unpickle(read_bytes(folder / _FILTER / "state.pkl")).values()
     if not (state["de_mean_to_zero"] and state["de_std_to_one"]):
         raise RLlibImportError(f"{folder}: {_FILTER} must remove both mean and deviation")
     statistics = RunningStat.from_state(state["running_stats"][0])
     mean, std = torch.as_tensor(np.asarray(statistics.mean)), torch.as_tensor(np.asarray(statistics.std) + 1e-8)
     return Normalizer(mean.float(), std.float(), float(state["clip_by_value"] or UNLIMITED))
-
-
-def _unpickle(path: Path) -> Any:
-    with open(path, "rb") as file:
-        return pickle.load(file)
