@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
@@ -25,6 +23,7 @@ from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.paths import absolute_template
 from prefine_ray.core.settings import MethodSettings, OneOrSeveral, Positive, Section, Share, odd_numbers
 from prefine_ray.experiment.axes import axes
+from prefine_ray.experiment.config_errors import explain, unknown_key
 from prefine_ray.experiment.own_tasks import add_defined
 from prefine_ray.methods.registry import get_method, sections
 from prefine_ray.rollouts.collection import SOURCES, DataConfig
@@ -177,7 +176,7 @@ class SweepConfig(Section):
         for task, content in self.task_settings.items():
             for key in content:
                 if key not in allowed:
-                    raise ValueError(_unknown(f"task_settings.{task}.{key}", key, sorted(allowed)))
+                    raise ValueError(unknown_key(f"task_settings.{task}.{key}", key, sorted(allowed)))
             own = self.task_definitions.get(task)
             if own is not None and own.reward_from_data and "source" in (content.get("data") or {}):
                 raise ValueError(
@@ -187,7 +186,7 @@ class SweepConfig(Section):
             try:
                 self.for_task(task)
             except ValidationError as error:
-                raise ValueError(f"task_settings.{task}.{_explain(error.errors()[0], type(self))}") from error
+                raise ValueError(f"task_settings.{task}.{explain(error.errors()[0], type(self))}") from error
         return self
 
     @model_validator(mode="after")
@@ -324,7 +323,7 @@ def parse_config_as(
     try:
         config = whole(**content)
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(issue, whole) for issue in error.errors())
+        lines = dict.fromkeys(explain(issue, whole) for issue in error.errors())
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
     for key, number in odd_numbers(config.model_dump()):
         raise ConfigError(f"{source}: {key}: {number} is no finite number that can be meant")
@@ -395,70 +394,3 @@ def dump_config(config: SweepConfig) -> str:
     definitions = {name: definition.model_dump(mode="json") for name, definition in config.definitions.items()}
     content = {**config.model_dump(mode="json"), "task_definitions": definitions}
     return yaml.safe_dump(content, sort_keys=False)
-
-
-# ---------------------------------------------------------------------- messages
-
-# Keys of earlier versions that have no place of the same name now.
-_OLD_KEYS = {
-    "finetune.keep": "write selection: {rule: likely, share: S} at the top level (several in a list make an axis)",
-    "finetune.keep_by": "keep_by: base is now the rule likely, both is contrast: selection: {rule: contrast, share: S}",
-    "finetune.narrow": "the weight acts on the loss alone; for fewer trajectories lower the share of selection",
-    "finetune.narrow_by": "narrow_by: contrast is now selection: contrast, cost is selection: cheapest",
-    "finetune.counterfactuals": "write counterfactuals: learner, actors or closed_loop at the top level",
-}
-
-
-def _explain(issue: Any, kind: type[BaseModel]) -> str:
-    """One line for one validation error: the key, what is wrong, what would be right."""
-    names = [part for part in issue["loc"] if not (isinstance(part, str) and "[" in part)]  # not a union's members
-    key = ".".join(map(str, names)) or "configuration"
-    if new := _OLD_KEYS.get(key):
-        return f"{key}: this key is gone; {new}"
-    if key == "preferences.margin" and isinstance(issue["input"], dict):
-        return (
-            f"{key}: one number for all kinds of preferred trajectories (got {issue['input']!r}); run a sweep for each"
-        )
-    if issue["type"] == "extra_forbidden":
-        return _unknown_key(key, names, kind)
-    message = issue["msg"].removeprefix("Value error, ")
-    if not names:
-        return message
-    if key == "task_definitions" and issue["type"] == "value_error":  # the message begins with the task's name
-        return f"{key}.{message}"
-    return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
-
-
-def _unknown_key(key: str, names: list[Any], kind: type[BaseModel]) -> str:
-    section = _model_at(names[:-1], kind)
-    known, last = list(section.model_fields), str(names[-1])
-    if "advanced" in known and last in _model_at([*names[:-1], "advanced"], kind).model_fields:
-        return f"{key}: write {'.'.join(map(str, names[:-1]))}.advanced.{last}"
-    return _unknown(key, last, known)
-
-
-def _unknown(key: str, last: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(last, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{key}: unknown key.{hint} Known keys: {', '.join(known)}."
-
-
-def _model_at(path: Sequence[Any], model: type[BaseModel]) -> type[BaseModel]:
-    """The model of the section at this path."""
-    parts = iter(path)
-    for part in parts:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        model = next(_models_in(annotation))
-        if get_origin(annotation) is dict:
-            next(parts, None)  # the name of an entry
-    return model
-
-
-def _models_in(annotation: Any) -> Any:
-    """The pydantic models in a type."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models_in(part)
