@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prefine_ray.core.checked_json import JSONContentError, parse_json
+from prefine_ray.core.checked_json import parse_json
 from prefine_ray.core.files import file_digest, read_bytes
 from prefine_ray.core.provenance import installed_version
 from prefine_ray.results.folder import ResultsDir
@@ -43,7 +43,7 @@ class Headline:
             content = parse_json(read_bytes(results.headline_path, _MAX_BYTES))
             values = {str(name): float(value) for name, value in content["values"].items()}
             policies = [dict(policy) for policy in content["policies"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, JSONContentError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return cls({}, [])
         return cls(values, [policy for policy in policies if results.policy_path(str(policy.get("cell"))).exists()])
 

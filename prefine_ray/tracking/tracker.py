@@ -27,7 +27,6 @@ EndStatus = Literal["FINISHED", "KILLED", "FAILED"]
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 2
 _PAUSE_S = 60.0
-_RECORD_BYTES = 2**26  # of the record at most
 _EVERY_S = 5.0  # between two updates
 
 
