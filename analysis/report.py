@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from prefine_ray.analysis.headline import headline_text
+from prefine_ray.analysis.headline_file import headline_text
 from prefine_ray.analysis.plots.efficiency import budget, budget_rows, budget_table
 from prefine_ray.analysis.plots.save import save_plots
 from prefine_ray.analysis.plots.style import Plot, save_figure

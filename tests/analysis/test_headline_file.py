@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 
-from prefine_ray.analysis.headline import headline_values, picked_policies
+from prefine_ray.analysis.headline_file import headline_values, picked_policies
 from prefine_ray.analysis.report import make_report
 from prefine_ray.analysis.rows import load_results
 from prefine_ray.analysis.summary import summarize
