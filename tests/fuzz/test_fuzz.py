@@ -252,7 +252,7 @@ DEFECTS = {
     "weights that are no numbers": ("parse_config", _changed(weights=(0.0, math.nan))),
     "a seed that is infinite": ("parse_config", _changed(seed=math.inf)),
     "paths as they are written": ("absolute_template", lambda text: text),
-    "messages that fail": ("_explain", lambda *_: {}["x"]),
+    "messages that fail": ("explain", lambda *_: {}["x"]),
     "a task that is checked late": ("get_task", lambda name: {}[name]),
 }
 
