@@ -35,7 +35,7 @@ from prefine_ray.experiment.config import CLONED_BASES, SweepConfig, dump_config
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.experiment.replicates import TaskInputs, shared_inputs
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
-from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.orchestration.evaluation import evaluation_parts, evaluation_unit
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy

@@ -121,7 +121,7 @@ def clone(options: Options) -> None:
     from tqdm import tqdm
 
     from prefine_ray.methods.base import clone_base
-    from prefine_ray.methods.cloning import CloneConfig
+    from prefine_ray.methods.gaussian_cloning import CloneConfig
     from prefine_ray.policies.files import save_policy
     from prefine_ray.tasks.spec import get_task
 

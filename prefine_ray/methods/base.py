@@ -14,7 +14,7 @@ from prefine_ray.core.paths import path_of
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.data.hdf5 import read_dsrl, read_summary
-from prefine_ray.methods.cloning import CloneConfig, clone
+from prefine_ray.methods.gaussian_cloning import CloneConfig, clone
 from prefine_ray.policies.files import PolicyFileError, load_policy_for
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 from prefine_ray.policies.zoo import ZOO

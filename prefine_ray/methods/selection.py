@@ -28,7 +28,7 @@ from pydantic import BeforeValidator, model_validator
 
 from prefine_ray.core.settings import Section, Share
 from prefine_ray.data.trajectories import Trajectories
-from prefine_ray.methods.cloning import CloneConfig, clone_sides
+from prefine_ray.methods.gaussian_cloning import CloneConfig, clone_sides
 from prefine_ray.methods.population import SIDES, Member
 from prefine_ray.policies.gaussian import GaussianPolicy
 

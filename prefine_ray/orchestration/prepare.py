@@ -22,7 +22,7 @@ from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.experiment.config import CLONED_BASES, SweepConfig
 from prefine_ray.experiment.replicates import ReplicateInputs, TaskInputs, draw_from_set, draws_from_file, recipes
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
-from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.orchestration.actors import map_units
 from prefine_ray.policies.files import save_policy
 from prefine_ray.rollouts.collection import DataConfig, behaviours, is_policy_file, make_data_set, recipe_digest

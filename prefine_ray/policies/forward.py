@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 from numpy.typing import NDArray
 
-from prefine_ray.policies import arithmetic
+from prefine_ray.policies import forward_definition
 from prefine_ray.policies.architecture import Architecture
-from prefine_ray.policies.arithmetic import Parameters, Singles
+from prefine_ray.policies.forward_definition import Parameters, Singles
 
 Act = Callable[[Singles, Singles | None, float], Singles]  # as `PolicyForward.act`
 
@@ -43,12 +43,12 @@ def _make_act() -> Callable[[Parameters], Act]:
 
         if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
             raise ImportError("NUMBA_DISABLE_JIT is set")
-        from prefine_ray.policies.kernel import CompiledPolicies
+        from prefine_ray.policies.forward_compiled import CompiledPolicies
     except ImportError as error:
         warnings.warn(
             f"Numba is unavailable ({error}): policies act in plain NumPy, with the same results, but some 10 to 100 "
             "times as slow; install the numba of requirements.txt",
             stacklevel=2,
         )
-        return lambda parameters: functools.partial(arithmetic.act, parameters)
+        return lambda parameters: functools.partial(forward_definition.act, parameters)
     return lambda parameters: CompiledPolicies(parameters).act

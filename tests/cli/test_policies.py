@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from prefine_ray.cli.parser import main
-from prefine_ray.methods import cloning
+from prefine_ray.methods import gaussian_cloning
 from prefine_ray.policies.files import load_policy
 from prefine_ray.tasks.spec import get_task
 from tests.small_sweep import finish, prefine
@@ -39,7 +39,7 @@ def tuned(data_folder, tmp_path_factory) -> Path:
 
 
 def test_a_base_policy_is_cloned_from_data(data_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cloning, "CloneConfig", partial(cloning.CloneConfig, steps=10))
+    monkeypatch.setattr(gaussian_cloning, "CloneConfig", partial(gaussian_cloning.CloneConfig, steps=10))
     output = tmp_path / "base.safetensors"
     assert main(["clone", "--task", "BallRun", "--data-dir", str(data_folder), "--output", str(output)]) == 0
     assert capsys.readouterr().out.strip() == str(output)

@@ -30,7 +30,7 @@ from prefine_ray.experiment.job import (
 )
 from prefine_ray.experiment.replicates import TaskInputs, shared_inputs
 from prefine_ray.methods.base import clone_base
-from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.methods.selection import mean_log_probs
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import PolicyHeader

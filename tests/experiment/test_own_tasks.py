@@ -19,7 +19,7 @@ from prefine_ray.experiment.config import ConfigError, dump_config, load_config,
 from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.methods.base import base_policy, clone_name
-from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.policies.files import PolicyFileError, save_policy
 from prefine_ray.policies.gaussian import PolicyHeader
 from prefine_ray.results.folder import ResultsDir, ResultsFolderError

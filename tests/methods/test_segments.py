@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from prefine_ray.methods.actor import log_prob, new_actors
-from prefine_ray.methods.bc import BCSettings, BehaviouralCloning
+from prefine_ray.methods.bc_baselines import BCSettings, BehaviouralCloning
 from prefine_ray.methods.cpl import CPL, CPLSettings, cpl_loss
 from prefine_ray.methods.population import Member, PopulationLearner
 from prefine_ray.methods.trac import PUBLISHED, TraC, TraCSettings, select_segments, trac_loss

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from prefine_ray.methods import selection
-from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.methods.population import Member
 from prefine_ray.methods.selection import SelectionSettings, contrasts, highest, mean_log_probs, select_preferred
 from prefine_ray.policies.gaussian import stack

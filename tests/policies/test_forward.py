@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from prefine_ray.policies import arithmetic
+from prefine_ray.policies import forward_definition
 from prefine_ray.policies.architecture import UNLIMITED
-from prefine_ray.policies.arithmetic import Parameters
-from prefine_ray.policies.kernel import CompiledPolicies
+from prefine_ray.policies.forward_compiled import CompiledPolicies
+from prefine_ray.policies.forward_definition import Parameters
 from tests.makers import small_policy
 
 KINDS = [
@@ -40,7 +40,7 @@ def test_the_kernel_has_the_definition_s_bits(kind, population):
         observations = (3 * rng.standard_normal((population, batch, 7))).astype(np.float32)
         drawn = rng.standard_normal((population, batch, 2)).astype(np.float32)
         for noise in (None, drawn):
-            defined = arithmetic.act(parameters, observations, noise, 0.7)
+            defined = forward_definition.act(parameters, observations, noise, 0.7)
             assert compiled.act(observations, noise, 0.7).tobytes() == defined.tobytes()
             with torch.inference_mode():
                 mean, log_std = policy(torch.from_numpy(observations))
@@ -51,8 +51,8 @@ def test_the_kernel_has_the_definition_s_bits(kind, population):
 
 def test_tanh_and_exp_are_close_to_the_true_ones():
     values = np.concatenate([np.linspace(-12, 12, 100_001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)
-    np.testing.assert_allclose(arithmetic.tanh(values), np.tanh(values.astype(np.float64)), atol=5e-7)
-    np.testing.assert_allclose(arithmetic.exp(values), np.exp(values.astype(np.float64)), rtol=1e-7)
+    np.testing.assert_allclose(forward_definition.tanh(values), np.tanh(values.astype(np.float64)), atol=5e-7)
+    np.testing.assert_allclose(forward_definition.exp(values), np.exp(values.astype(np.float64)), rtol=1e-7)
 
 
 def test_act_sees_changed_weights():
@@ -72,7 +72,7 @@ def test_nan_is_not_hidden():
 def test_the_machine_code_has_no_fused_multiply_add(tmp_path):
     """In a process of its own: code that comes from Numba's cache cannot be read."""
     program = (
-        "from prefine_ray.policies.kernel import _act_all\n"
+        "from prefine_ray.policies.forward_compiled import _act_all\n"
         "code = ''.join(_act_all.inspect_asm().values())\n"
         "print(code.count('mulps') > 0, 'vfm' in code or 'vfnm' in code)"
     )
@@ -84,15 +84,16 @@ def test_the_machine_code_has_no_fused_multiply_add(tmp_path):
 
 UNCACHED = """
 import numpy as np
-from prefine_ray.policies import arithmetic, kernel
+from prefine_ray.policies import forward_compiled, forward_definition
 from tests.makers import small_policy
 policy = small_policy(hidden=(8,))
 state = {name: value.numpy() for name, value in policy.state_dict().items()}
-parameters = arithmetic.Parameters.from_state(policy.architecture, state)
+parameters = forward_definition.Parameters.from_state(policy.architecture, state)
 observations = np.random.default_rng(0).standard_normal((1, 5, 7)).astype(np.float32)
-actions = kernel.CompiledPolicies(parameters).act(observations, None, 1.0)
-print(kernel.__file__, type(kernel._act_all._cache).__name__, kernel._act_all._cache.cache_path)
-print(np.array_equal(actions, arithmetic.act(parameters, observations, None, 1.0)))
+actions = forward_compiled.CompiledPolicies(parameters).act(observations, None, 1.0)
+cache = forward_compiled._act_all._cache
+print(forward_compiled.__file__, type(cache).__name__, cache.cache_path)
+print(np.array_equal(actions, forward_definition.act(parameters, observations, None, 1.0)))
 """
 
 
@@ -109,4 +110,4 @@ def test_the_kernel_works_where_no_cache_can_be_written(tmp_path):
     command = [sys.executable, "-c", UNCACHED]
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"{package / 'policies' / 'kernel.py'} NullCache None", "True"]
+    assert done.stdout.splitlines() == [f"{package / 'policies' / 'forward_compiled.py'} NullCache None", "True"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefine_ray.core.settings import Advanced, MethodSettings, OneOrSeveral, Positive, PositiveFloat
 from prefine_ray.experiment.axes import Axis, register_axis
-from prefine_ray.methods.bc import BCSettings, BehaviouralCloning
+from prefine_ray.methods.bc_baselines import BCSettings, BehaviouralCloning
 from prefine_ray.methods.registry import LearnerInputs, Method, register
 
 

@@ -1,4 +1,4 @@
-"""`prefine_ray.policies.arithmetic`, compiled by Numba: the same bits, many times as fast.
+"""`prefine_ray.policies.forward_definition`, compiled by Numba: the same bits, many times as fast.
 
 LLVM keeps the order of operations and fuses none as long as no `fastmath` allows it (a test reads the machine code).
 What runs at once is different outputs, never the terms of one sum: each step multiplies one input of a row with
@@ -19,19 +19,19 @@ from numba import njit, types
 from numba.extending import intrinsic, models, register_model
 from numpy.typing import NDArray
 
-from prefine_ray.policies import arithmetic
-from prefine_ray.policies.arithmetic import Parameters, Singles
+from prefine_ray.policies import forward_definition
+from prefine_ray.policies.forward_definition import Parameters, Singles
 
 LANES = 16
 STRIP = 2 * LANES  # outputs whose weights lie together, input after input; layers are filled up to whole strips
 ROWS = 32  # observations that go through all layers together: their activations stay in the L1 cache
 
 _ONE = np.float32(1.0)
-_TANH_LIMIT, _TANH_SMALL = arithmetic.TANH_LIMIT, arithmetic.TANH_SMALL
-_A1, _A3, _A5, _A7, _A9, _A11, _A13 = arithmetic.TANH_ABOVE
-_B0, _B2, _B4, _B6 = arithmetic.TANH_BELOW
-_LOG2_E, _LN2_HIGH, _LN2_LOW = arithmetic.LOG2_E, arithmetic.LN2_HIGH, arithmetic.LN2_LOW
-_EXP_SERIES = arithmetic.EXP_SERIES
+_TANH_LIMIT, _TANH_SMALL = forward_definition.TANH_LIMIT, forward_definition.TANH_SMALL
+_A1, _A3, _A5, _A7, _A9, _A11, _A13 = forward_definition.TANH_ABOVE
+_B0, _B2, _B4, _B6 = forward_definition.TANH_BELOW
+_LOG2_E, _LN2_HIGH, _LN2_LOW = forward_definition.LOG2_E, forward_definition.LN2_HIGH, forward_definition.LN2_LOW
+_EXP_SERIES = forward_definition.EXP_SERIES
 _PLAIN, _RELU, _TANH = 0, 1, 2  # what follows a layer
 
 
@@ -47,14 +47,14 @@ class CompiledPolicies:
         self._mean, self._std = parameters.obs_mean[:, 0], parameters.obs_std[:, 0]
         self._sigmas = np.zeros((len(parameters.obs_mean), architecture.act_dim), dtype=np.float32)
         if parameters.log_std is not None:
-            self._sigmas = arithmetic.exp(arithmetic.clip(parameters.log_std[:, 0], *self._bounds[:2]))
+            self._sigmas = forward_definition.exp(forward_definition.clip(parameters.log_std[:, 0], *self._bounds[:2]))
         layers = zip(parameters.weights, parameters.biases, strict=True)
         self._packed = np.concatenate([part for layer in layers for part in _packed(*layer)], axis=1).ravel()
         self._buffer = 2 * ROWS * (max(architecture.layer_sizes) + -max(architecture.layer_sizes) % STRIP)
         self._no_noise = np.zeros((0, 0, 0), dtype=np.float32)
 
     def act(self, observations: Singles, noise: Singles | None, temperature: float) -> Singles:
-        """See `arithmetic.act`."""
+        """See `forward_definition.act`."""
         actions = np.empty((*observations.shape[:2], self._act_dim), dtype=np.float32)
         noises = self._no_noise if noise is None else _plain(noise)
         scale = np.float32(temperature)
@@ -140,7 +140,7 @@ def _add_product(_: Any, total: Any, factor: Any, values: Any) -> Any:
 
 @intrinsic
 def _relu(_: Any, values: Any) -> Any:
-    """`arithmetic.relu` in each of the 16 lanes."""
+    """`forward_definition.relu` in each of the 16 lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         zero = _everywhere(0.0)
@@ -151,7 +151,7 @@ def _relu(_: Any, values: Any) -> Any:
 
 @intrinsic
 def _tanh_lanes(_: Any, values: Any) -> Any:
-    """`arithmetic.tanh` in each of the 16 lanes."""
+    """`forward_definition.tanh` in each of the 16 lanes."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def chosen(condition: str, bound: float, other: Any) -> Any:  # the bound where `values` are beyond it
@@ -166,8 +166,8 @@ def _tanh_lanes(_: Any, values: Any) -> Any:
 
         x = chosen("<", -_TANH_LIMIT, chosen(">", _TANH_LIMIT, arguments[0]))
         square = builder.fmul(x, x)
-        above = builder.fmul(x, polynomial(arithmetic.TANH_ABOVE))
-        ratio = builder.fdiv(above, polynomial(arithmetic.TANH_BELOW))
+        above = builder.fmul(x, polynomial(forward_definition.TANH_ABOVE))
+        ratio = builder.fdiv(above, polynomial(forward_definition.TANH_BELOW))
         small = builder.and_(
             builder.fcmp_ordered("<", arguments[0], _everywhere(_TANH_SMALL)),
             builder.fcmp_ordered(">", arguments[0], _everywhere(-_TANH_SMALL)),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from prefine_ray.methods.cloning import CloneConfig, clone
+from prefine_ray.methods.gaussian_cloning import CloneConfig, clone
 from tests.makers import ball_run_episodes, small_policy
 
 CONFIG = CloneConfig(steps=150, batch_size=128, hidden=(32,))

@@ -3,7 +3,7 @@
 This is the definition, in plain NumPy. It uses nothing but single additions, subtractions, multiplications, divisions
 and comparisons, which IEEE 754 fixes to the last bit, in an order that is written down here: no library's matrix
 product (its order of sums is chosen by CPU), no fused multiply-add, no library's exp or tanh.
-`prefine_ray.policies.kernel` computes the same bits, compiled.
+`prefine_ray.policies.forward_compiled` computes the same bits, compiled.
 """
 
 from __future__ import annotations
