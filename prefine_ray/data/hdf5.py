@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import atomic_path
 from prefine_ray.data.episodes import EpisodeSummary
+from prefine_ray.data.hdf5_storage import storage_problem
 from prefine_ray.data.plausibility import ImpossibleDataError, SuccessorCheck, cost_doubt
 from prefine_ray.data.trajectories import (
     EPISODE_DATASETS,
@@ -42,7 +43,6 @@ _EXTRAS = [f"{group}/{name}" for group in (EPISODE_GROUP, STEP_GROUP) for name i
 _CHUNK_BYTES = 2**19  # of our own files: half the HDF5 chunk cache
 _BLOCK_BYTES = 2**24  # read at a time
 _MAX_STEPS = 10**8
-_MAX_CHUNK_BYTES = 2**28  # unpacked at once
 _DIGEST = "sha256"  # the attribute with the checksum of all arrays
 _log = logging.getLogger(__name__)
 
@@ -265,21 +265,8 @@ class _DsrlFile:
             raise self._error(name, "is a link to elsewhere; data sets have to lie in the file itself")
 
     def _check_storage(self, name: str) -> None:
-        """What is not there reads as zeros, and every episode would look safe."""
-        dataset = self._file[name]
-        if dataset.is_virtual or dataset.external:
-            raise self._error(name, "is kept in other files (virtual or external); data sets have to lie in this one")
-        if dataset.chunks is None:
-            whole = dataset.id.get_storage_size() >= dataset.nbytes
-        else:
-            if int(np.prod(dataset.chunks)) * dataset.dtype.itemsize > _MAX_CHUNK_BYTES:
-                raise self._error(
-                    name, f"has chunks of {dataset.chunks}; at most {_MAX_CHUNK_BYTES} bytes are unpacked"
-                )
-            needed = int(np.prod([-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True)]))
-            whole = dataset.id.get_num_chunks() == needed
-        if not whole:
-            raise self._error(name, "was never written in full; rows that are missing would read as zeros")
+        if problem := storage_problem(self._file[name]):
+            raise self._error(name, problem)
 
     def _check_lengths(self, task: Task | None) -> None:
         longest = int(self.summary.lengths.max())

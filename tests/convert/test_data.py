@@ -190,6 +190,21 @@ def test_what_d4rl_lacks_is_told(tmp_path):
     np.testing.assert_array_equal(data.next_observations[99], data.observations[99])
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_costs_that_lie_in_another_file_are_refused(link, tmp_path):
+    path = write_flat(tmp_path / "d.hdf5", without("costs"))
+    write_flat(tmp_path / "other.hdf5", flat_arrays())
+    with h5py.File(path, "r+") as file:
+        if link:
+            file["costs"] = h5py.ExternalLink("other.hdf5", "/costs")
+        else:
+            layout = h5py.VirtualLayout(shape=(800,), dtype="f4")
+            layout[:] = h5py.VirtualSource("gone.hdf5", "costs", shape=(800,))
+            file.create_virtual_dataset("costs", layout)
+    with pytest.raises(DataImportError, match=f"{path}: .*costs is (a link to another|kept in other) file"):
+        convert(str(path), tmp_path / "out.hdf5", TASK)
+
+
 def without(*names: str) -> dict[str, Any]:
     return {name: value for name, value in flat_arrays().items() if name not in names}
 

@@ -1,5 +1,6 @@
 """Data files that point elsewhere, claim what is not there, or hold what no simulator gives."""
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,42 @@ def test_a_link_is_refused(path, link):
 def test_what_was_never_written_does_not_read_as_zeros(path, options):
     put(path, "costs", lambda file, values: file.create_dataset("costs", values.shape, "f4", **options))
     refused(path, "'costs' was never written in full")
+
+
+def test_a_packed_chunk_of_no_bytes_is_refused(path):
+    """HDF5 itself ends the process where it unpacks one."""
+
+    def edit(file, values):
+        dataset = file.create_dataset("costs", values.shape, "f4", chunks=values.shape, compression="gzip")
+        dataset.id.write_direct_chunk((0,), bytes(997))
+
+    put(path, "costs", edit)
+    entry = struct.pack("<IIQQ", 997, 0, 0, 0)  # of the list of chunks: size, skipped filters, row
+    content = path.read_bytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, bytes(len(entry))))
+    refused(path, "'costs' has a damaged chunk at row 0")
+
+
+def test_a_plain_chunk_of_too_few_bytes_is_refused(path):
+    """HDF5 itself reads on behind them."""
+
+    def edit(file, values):
+        dataset = file.create_dataset("costs", values.shape, "f4", chunks=values.shape, compression="gzip")
+        dataset.id.write_direct_chunk((0,), b"short", filter_mask=1)
+
+    put(path, "costs", edit)
+    refused(path, "'costs' has a damaged chunk at row 0")
+
+
+def test_chunks_that_gzip_cannot_shorten_are_read(path):
+    def edit(file, values):
+        dataset = file.create_dataset("costs", values.shape, "f4", chunks=values.shape, compression="gzip")
+        dataset.id.write_direct_chunk((0,), values.astype("f4").tobytes(), filter_mask=1)
+
+    expected = read_dsrl(path, "BallRun").costs
+    put(path, "costs", edit)
+    assert (read_dsrl(path, "BallRun").costs == expected).all()
 
 
 def test_negative_and_summed_up_costs_are_refused(path, tmp_path):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from prefine_ray.convert.data.source import DataImportError, Episode, Source
 from prefine_ray.core.files import read_bytes
+from prefine_ray.data.hdf5_storage import read_stored
 
 _NAMES = {  # what is read, under the first of these names that is there
     "observations": ("observations", "obs"),
@@ -33,7 +34,7 @@ def read_hdf5(path: Path) -> Source:
     """
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: file[name][()] for name in _names(file, path)}
+            arrays = {name: read_stored(file, name) for name in _names(file, path)}
     except (OSError, RuntimeError, KeyError, MemoryError) as error:
         raise DataImportError(f"{path}: not a whole HDF5 file ({error})") from None
     return _split(arrays, path)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from prefine_ray.convert.data.source import DataImportError, Episode, Source
 from prefine_ray.core.checked_json import JSONContentError, parse_json
 from prefine_ray.core.files import read_bytes
+from prefine_ray.data.hdf5_storage import read_stored
 
 _COSTS = ("infos/cost", "infos/costs", "infos/constraint_cost")
 
@@ -63,27 +64,27 @@ def _number(name: str) -> int:
 
 
 def _episode(group: Any, folder: Path) -> Episode:
-    observations, actions = _flat(group["observations"]), _flat(group["actions"])
-    terminations, truncations = (group[name][()].astype(bool) for name in ("terminations", "truncations"))
+    observations, actions = _flat(group, "observations"), _flat(group, "actions")
+    terminations, truncations = (read_stored(group, name).astype(bool) for name in ("terminations", "truncations"))
     if not (terminations[-1:].any() or truncations[-1:].any()):
         raise DataImportError(f"{folder}: {group.name[1:]} has no end (terminations, truncations); leave it out")
     found: dict[str, Any] = {
         "observations": observations,
         "actions": actions,
-        "rewards": group["rewards"][()],
+        "rewards": read_stored(group, "rewards"),
         "terminated": bool(terminations[-1]),
     }
     if (key := next((key for key in _COSTS if key in group), None)) is not None:
-        costs = group[key][()].reshape(-1)
+        costs = read_stored(group, key).reshape(-1)
         found["costs"] = costs[1:] if len(costs) == len(actions) + 1 else costs  # with the info of the reset
     if isinstance(group.attrs.get("seed"), int | np.integer):
         found["seed"] = int(group.attrs["seed"])
     return found
 
 
-def _flat(item: Any) -> NDArray[Any]:
+def _flat(group: Any, name: str) -> NDArray[Any]:
     """An array [T, size]; of a dictionary's parts in the order of their names, as gymnasium flattens them."""
-    if isinstance(item, h5py.Group):
-        return np.concatenate([_flat(item[name]) for name in sorted(item)], axis=1)
-    values = item[()]
+    if isinstance(item := group[name], h5py.Group):
+        return np.concatenate([_flat(item, part) for part in sorted(item)], axis=1)
+    values = read_stored(group, name)
     return values.reshape(len(values), -1)
