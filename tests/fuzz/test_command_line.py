@@ -97,6 +97,8 @@ def commands(folder: Path) -> list[Command]:
     with hdf5.h5py.File(folder / "negative.hdf5", "r+") as file:
         file["costs"][...] = negative
     (folder / "empty").mkdir()
+    (folder / "shown" / "mlflow").mkdir(parents=True)
+    (folder / "shown" / "mlflow" / "mlflow.db").touch()
     np.savez(folder / "good.npz", **{name: getattr(ball_run_episodes(), name) for name in STEP_DATASETS})
     np.savez(folder / "cut.npz", observations=np.zeros((3, 7)), actions=np.zeros((2, 2)))
     layers = {"0": (16, 7), "2": (2, 16)}
@@ -193,7 +195,7 @@ def commands(folder: Path) -> list[Command]:
             for name, good in (("sets", "pairs.csv"), ("import", "export.json"))
         ),
         Command(["labels", "report"], [report]),
-        Command(["ui"], [report], {"--port": Words(["5000"], ["0", "-1", "70000", "x", ""])}),
+        Command(["ui"], [Words(of("shown"), report.bad)], {"--port": Words(["5000"], ["0", "-1", "70000", "x", ""])}),
         Command(["tasks", "list"]),
         Command(["configs", "list"]),
     ]

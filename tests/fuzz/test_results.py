@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pandas as pd
@@ -144,8 +146,8 @@ DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "a reader of notes that fails": (folder_module, "read_notes", fails),
     "no damage is looked for": (ResultsDir, "find_damages", lambda self: []),
     "damage is not shown": (status_module, "damage_lines", lambda damages: []),
-    "no checksum of the state": (heartbeat_module, "digest", lambda content: ""),
-    "a state that is not checked": (heartbeat_module, "_check", fails),
+    "checksums of the state that always fit": (heartbeat_module, "digest", lambda content: ANY),
+    "no state is read": (status_module, "read_state", nothing),
     "missing kinds do not matter": (ResultsDir, "_kinds_needed", lambda self, name, trials: []),
 }
 
@@ -154,7 +156,10 @@ DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
 @pytest.mark.parametrize("name", DEFECTS)
 def test_planted_defects_are_caught(name, whole, tmp_path, monkeypatch):
     place, function, broken = DEFECTS[name]
+    count = 5 * PLANTED if "state" in name else PLANTED  # most alterations of JSON are no JSON
     monkeypatch.setattr(place, function, broken)
+    if "state" in name:
+        monkeypatch.setattr(sys.modules[__name__], "FILES", ("state.json",))
     if name == "damage is not shown":  # neither here nor in the report
         monkeypatch.setattr(rows_module, "_gaps", lambda *_: iter(()))
-    assert fuzz_folder(whole, tmp_path / "copy", PLANTED).wrong, name
+    assert fuzz_folder(whole, tmp_path / "copy", count).wrong, name
