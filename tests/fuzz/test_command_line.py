@@ -79,6 +79,7 @@ SETS = Words(
         *("finetune={a: 1, a: 2}", "base=$NO_SUCH_VARIABLE", "evaluation.episodes=-1", "finetune.learning_rate=1e999"),
     ],
 )
+OF_SEARCH = Words(SETS.good, [word for word in SETS.bad if word != "seeds=[]"])  # a search has none anyway
 
 
 def commands(folder: Path) -> list[Command]:
@@ -145,7 +146,7 @@ def commands(folder: Path) -> list[Command]:
         ),
         Command(["pretrain"], options={"--task": TASK, "--steps": COUNTS, "--seed": SEEDS, "--output": output}),
         Command(["sweep"], [choice], {**run, "--tasks": Words(["BallRun"], ["", "Nope"]), "--actors": COUNTS}),
-        Command(["search"], [Words(["search"], CONFIGS)], {**run, "--trials": COUNTS}),
+        Command(["search"], [Words(["search"], CONFIGS)], {**run, "--set": OF_SEARCH, "--trials": COUNTS}),
         Command(
             ["data", "collect"],
             options={
