@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from prefine_ray.analysis.columns import COST, REWARD, TASK, THRESHOLD, high, low
 from prefine_ray.analysis.effects import ALPHA, TO_SFT, WEIGHT_0
-from prefine_ray.analysis.plots.style import INK, plain_axes
+from prefine_ray.analysis.plots.style import INK, plain_axes, show_under_pointer, with_interval
 from prefine_ray.analysis.thresholds import task_order
 
 _COLORS = {WEIGHT_0: "#440154", TO_SFT: "#d95f02"}
@@ -45,7 +45,7 @@ def _draw(axes: Axes, row: pd.Series, score: str, height: float) -> None:
     """One difference: filled where it is shown after Holm's correction, faded where there is nothing to lower."""
     spans = np.nan_to_num([[row[score] - row[low(score)]], [row[high(score)] - row[score]]]).clip(min=0.0)
     color = _COLORS[row["reference"]]
-    axes.errorbar(
+    drawn = axes.errorbar(
         row[score],
         height,
         xerr=spans,
@@ -57,6 +57,9 @@ def _draw(axes: Axes, row: pd.Series, score: str, height: float) -> None:
         elinewidth=1.3,
         capsize=2,
     )
+    holm = f"p (Holm) {row[f'{score}_holm']:.3g}"
+    told = f"{row[TASK]}, best weight less {row['reference']}: {with_interval(row, score)}, {holm}"
+    show_under_pointer(drawn[0], told)
 
 
 def _handles(listed: pd.DataFrame) -> list[Line2D]:

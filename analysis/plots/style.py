@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from prefine_ray.analysis.columns import high, low
 from prefine_ray.analysis.rows import same_kind
 from prefine_ray.analysis.summary import Summary
 from prefine_ray.core.files import atomic_path
@@ -25,12 +27,22 @@ SAFE_SHADE, GRID, INK = "#e8f1e4", "#dddddd", "#222222"
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A place of a picture whose values the report shows under the pointer."""
+
+    left: float  # % of the picture's width
+    top: float  # % of its height
+    text: str
+
+
+@dataclass(frozen=True)
 class Plot:
     """A saved plot, and what a reader needs to know of it."""
 
     path: Path
     caption: str
     wide: bool  # of several panels: needs the width of a page
+    spots: tuple[Spot, ...] = ()
 
 
 def weight_colors(weights: pd.Series) -> dict[float, Any]:
@@ -112,4 +124,25 @@ def save_figure(figure: Figure, path: Path, caption: str) -> Plot:
     FigureCanvasAgg(figure)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", facecolor="white")
-    return Plot(path, caption, wide=figure.get_figwidth() > 8.0)
+    return Plot(path, caption, wide=figure.get_figwidth() > 8.0, spots=tuple(_spots(figure)))
+
+
+def show_under_pointer(point: Line2D, text: str) -> None:
+    """Makes `text` what the report shows under the pointer at a line of a single point."""
+    point.set_gid(text)
+
+
+def with_interval(row: pd.Series, score: str) -> str:
+    """A score with its interval, as "0.61 [0.58, 0.64]"."""
+    low_limit, high_limit = row[low(score)], row[high(score)]
+    interval = "" if pd.isna(low_limit) or pd.isna(high_limit) else f" [{low_limit:.2f}, {high_limit:.2f}]"
+    return f"{row[score]:.2f}{interval}"
+
+
+def _spots(figure: Figure) -> Iterator[Spot]:
+    """The points with a text, once the layout is final."""
+    for point in figure.findobj(Line2D):
+        if isinstance(point, Line2D) and point.get_gid():
+            place = np.column_stack(point.get_data()).astype(float)[:1]
+            left, height = point.get_transform().transform(place)[0] / figure.bbox.size
+            yield Spot(round(100 * float(left), 2), round(100 * (1 - float(height)), 2), str(point.get_gid()))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Patch
 
+from prefine_ray.analysis.plots.fronts import front_page
 from prefine_ray.analysis.plots.labels import place_labels
 from prefine_ray.analysis.plots.save import save_plots
 from prefine_ray.analysis.plots.style import panel_grid, weight_colors
@@ -53,6 +54,22 @@ def test_plots_of_partial_results(tmp_path: Path):
         "front_CarRun.png",
         "front_BallRun.png",
     ]
+
+
+def test_a_method_that_is_far_off_stands_at_the_edge_with_its_reward(tmp_path: Path):
+    rows = synthetic_episodes(tasks=("BallRun",), weights=(0.0, 5.0))
+    other = rows[rows["weight"] == 0.0].assign(method="trac", weight=np.nan, cell="trac" + rows["cell"])
+    other["return"] -= 20 * rows["return"].abs().max()
+    summary = summarize(load_results(write_results(tmp_path, pd.concat([rows, other]))))
+    figure = front_page(summary, summary.variants[0], weight_colors(summary.cells["weight"]))
+    [axes] = figure.axes
+    cells = summary.cells.set_index("method")["normalized_reward"]
+    (text,) = [text.get_text() for text in axes.texts if text.get_text().startswith("TraC")]
+    assert text == f"TraC ↓{cells['trac']:.2f}"
+    low, high = axes.get_ylim()
+    assert high - low < 3 * (cells.drop("trac").max() - cells.drop("trac").min() + 0.2)
+    [height] = [float(line.get_ydata()[0]) for line in axes.get_lines() if (line.get_gid() or "").startswith("TraC")]
+    assert low < height < low + 0.1 * (high - low)
 
 
 def test_a_weight_keeps_its_colour_and_the_colours_differ():
