@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     "TASKS": "prefine_ray.tasks.spec:TASKS",
+    "EpisodeRecorder": "prefine_ray.simulators.clients.recorder:EpisodeRecorder",
     "FineTuneSettings": "prefine_ray.methods.prefine.settings:FineTuneSettings",
     "SelectionSettings": "prefine_ray.methods.selection:SelectionSettings",
     "SixValuedEnv": "prefine_ray.simulators.clients.six_valued:SixValuedEnv",
@@ -35,6 +36,7 @@ _PLACES = {
 }
 __all__ = [
     "TASKS",
+    "EpisodeRecorder",
     "FineTuneSettings",
     "SelectionSettings",
     "SixValuedEnv",

@@ -13,6 +13,7 @@ _WITH_RAY = (
     "tests/benchmarks/test_benchmarks.py",
     "tests/simulators/test_rllib.py",
     "tests/cluster/test_local_cluster.py",
+    "tests/examples/",
     "tests/faults/",
     "tests/orchestration/test_listening.py",
     "tests/orchestration/test_run_",

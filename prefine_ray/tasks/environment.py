@@ -34,7 +34,7 @@ def make_environment(name: str, definition: TaskDefinition, pictures: bool = Fal
     """
     made = _made(name, definition, {"render_mode": "rgb_array"} if pictures else {})
     try:
-        _check_spaces(name, made)
+        check_spaces(name, made)
     except OwnTaskError:
         made.close()
         raise
@@ -112,7 +112,12 @@ def _call(factory: Any, options: dict[str, Any]) -> Any:
     return factory(**{key: value for key, value in options.items() if takes_all or key in parameters})
 
 
-def _check_spaces(name: str, made: gymnasium.Env) -> None:
+def check_spaces(name: str, made: gymnasium.Env) -> None:
+    """Refuses an environment whose spaces no policy here can serve.
+
+    Raises:
+        OwnTaskError: naming `name`, what is wrong and the remedy.
+    """
     import gymnasium
 
     actions, observations = made.action_space, made.observation_space

@@ -17,7 +17,8 @@ from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.experiment.cells import base_cells, make_cells
 from prefine_ray.experiment.config import ConfigError, dump_config, load_config, parse_config, parse_config_as
 from prefine_ray.experiment.replicates import shared_inputs
-from prefine_ray.experiment.search_config import SearchConfig
+from prefine_ray.experiment.search_config import SearchConfig, load_search_config
+from prefine_ray.experiment.search_trials import make_trial
 from prefine_ray.methods.base import base_policy, clone_name
 from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.policies.files import PolicyFileError, save_policy
@@ -145,6 +146,31 @@ def test_a_search_needs_an_environment():
     }
     with pytest.raises(ConfigError, match="tasks: a search compares evaluation episodes, and Toy has no environment"):
         parse_config_as(SearchConfig, yaml.safe_dump(text), "s.yaml")
+
+
+def test_a_search_of_an_own_task_is_read_back_without_its_data(tmp_path: Path):
+    source = write_data(tmp_path / "Toy.hdf5", [3.0, -1.0, 7.0])
+    text = {
+        "name": "s",
+        "tasks": ["Toy"],
+        "thresholds": [3],
+        "tuning_seeds": 2,
+        "data": {"source": source},
+        "search": {"trials": 1, "space": {"weight": {"low": 0.5, "high": 50, "log": True}}},
+        "task_definitions": {"Toy": {**TASK, "reward_range": "data"}},
+    }
+    config = parse_config_as(SearchConfig, yaml.safe_dump(text), "s.yaml")
+    inputs = {"Toy": shared_inputs(source, "d", "base", "b", config.definitions)}
+    packs = make_trial(config, {"weight": 5.0}, inputs).packs
+    results = ResultsDir(tmp_path)
+    results.write_config(dump_config(config))
+    Path(source).unlink()
+    TASKS.pop("Toy")
+    add_stored_tasks(results)
+    again = load_search_config(results.config_path)
+    assert again == config
+    assert make_trial(again, {"weight": 5.0}, inputs).packs == packs
+    assert [cell.axes["weight"] for cell in packs[0].cells] == [5.0, 5.0]
 
 
 def test_a_policy_or_a_folder_of_policies_is_rolled_out(tmp_path: Path):
