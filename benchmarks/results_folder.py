@@ -139,7 +139,9 @@ def _write_policies(
 ) -> None:
     """Without waiting for the disk, as a real sweep does after each file."""
     task = get_task(pack.task)
-    policy = GaussianPolicy(Architecture(task.obs_dim, task.act_dim, tuple(hidden)), 1, torch_generator(number, "scale"))
+    policy = GaussianPolicy(
+        Architecture(task.obs_dim, task.act_dim, tuple(hidden)), 1, torch_generator(number, "scale")
+    )
     for cell in pack.cells:
         made_by = {
             "command": "prefine sweep",
