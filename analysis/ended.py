@@ -23,7 +23,7 @@ from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import score_table
 
 _PACK, _VERSION, _COUNT = "pack", "version", "episodes"
-_STAMP = "stamp"  # the note of both tables that says whether they are of the same call
+_STAMP = "stamp"  # the note of both tables that says which one it is, and whether they are of the same call
 _SHOWN = ["cell", "task", "method", "status", "error", "log"]  # of a trial
 _MEANS = ["return", "cost", *METRICS]
 _KEYS = {"trials": ["cell"], "runs": ["cell", "stage"]}
@@ -68,13 +68,13 @@ def _path(results: ResultsDir, name: str) -> Path:
 
 def _write(results: ResultsDir, tables: Mapping[str, pd.DataFrame], stamp: str) -> None:
     for name, table in tables.items():
-        write_table(_path(results, name), table, {_STAMP: stamp})
+        write_table(_path(results, name), table, {_STAMP: f"{name} {stamp}"})
 
 
 def _read(results: ResultsDir) -> dict[str, pd.DataFrame]:
     """The kept tables; empty ones where there are none, damaged ones, or two of different calls."""
     try:
-        stamps = {read_notes(_path(results, name)).get(_STAMP) for name in _KEYS}
+        stamps = {read_notes(_path(results, name)).get(_STAMP, "").removeprefix(f"{name} ") for name in _KEYS}
         tables = {name: read_table(_path(results, name)) for name in _KEYS}
     except DamagedFileError:
         return {name: pd.DataFrame() for name in _KEYS}
