@@ -86,9 +86,15 @@ def score_matrices(runs: pd.DataFrame, names: Sequence[str]) -> FloatArray:
     return np.moveaxis(totals / np.where(counts > 0, counts, np.nan), -1, 0)
 
 
-def average(runs: pd.DataFrame, names: Sequence[str], statistic: Statistic, prefix: str = "") -> dict[str, float]:
-    """The statistic of each score over replicates and tasks, with its limits."""
-    scores = score_matrices(runs, names)
+def average(scores: FloatArray, names: Sequence[str], statistic: Statistic, prefix: str = "") -> dict[str, float]:
+    """The statistic of each score over replicates and tasks, with its limits.
+
+    Args:
+        scores: [names, replicates, tasks], see `score_matrices`.
+        names: of the scores.
+        statistic: over replicates and tasks.
+        prefix: of the names of the values.
+    """
     values: dict[str, float] = {}
     limits = zip(*jackknife_limits(scores, statistic), strict=True)
     for name, estimate, (lower, upper) in zip(names, statistic(scores), limits, strict=True):
@@ -98,9 +104,8 @@ def average(runs: pd.DataFrame, names: Sequence[str], statistic: Statistic, pref
     return values
 
 
-def safe_tasks(runs: pd.DataFrame) -> dict[str, int]:
-    """On how many tasks the runs are safe, and on how many that is uncertain; thresholds are averaged first."""
-    [costs] = score_matrices(runs, [COST])
+def safe_tasks(costs: FloatArray) -> dict[str, int]:
+    """On how many tasks the costs [replicates, tasks] are safe, and on how many that is uncertain."""
     counts = (~np.isnan(costs)).sum(axis=0)
     centred = costs - np.nanmean(costs, axis=0)
     deviations = np.sqrt(np.nansum(centred**2, axis=0) / np.maximum(counts - 1, 1))

@@ -20,6 +20,7 @@ def published_results() -> pd.DataFrame:
     return pd.read_csv(Path(__file__).with_name("published_results.csv"))
 
 
+@lru_cache
 def published_name(method: str) -> str | None:
     """The published name of one of our methods ("prefine" -> "PREFINE"), None where nothing was published."""
     names = {name.casefold(): name for name in published_results()["method"].unique()}
@@ -28,7 +29,11 @@ def published_name(method: str) -> str | None:
 
 def published_scores(method: str | None, tasks: Iterable[str]) -> tuple[float, float]:
     """(normalised reward, normalised cost) of a published method, averaged over tasks; NaN where one is missing."""
-    wanted = list(tasks)
+    return _scores(method, tuple(tasks))
+
+
+@lru_cache
+def _scores(method: str | None, wanted: tuple[str, ...]) -> tuple[float, float]:
     rows = published_results()
     found = rows[(rows["method"] == method) & rows["task"].isin(wanted)]
     if not wanted or len(found) < len(wanted):

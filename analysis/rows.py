@@ -5,7 +5,8 @@ A run is one replicate of one cell. By default a replicate is a seed; rows may c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def without_threshold() -> tuple[str, ...]:
 EPISODE_KEY = ["cell", *KEYS, "split", CONDITION, "seed", "episode"]
 EPISODE_COLUMNS = ["cell", *KEYS, "seed", "episode", "return", "cost", "terminated"]
 _AND = "~"  # between the parts of a kind's name and the label of further axes
-_STAGE = r"^(?:base|finetuned)(?:-(?P<condition>\w+))?$"
+_STAGE = re.compile(r"^(?:base|finetuned)(?:-(?P<condition>\w+))?$")
 
 
 class ResultsError(PrefineError, ValueError):
@@ -78,22 +79,25 @@ def load_results(folders: str | Path | Sequence[str | Path]) -> Results:
         raise ResultsError("no results folder was given")
     for path in paths:
         add_stored_tasks(ResultsDir(path))
-    rows = pd.concat([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths], ignore_index=True)
-    if TEST not in set(rows["split"]):
+    rows = _together([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths])
+    if TEST not in set(rows["split"].unique()):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")
     trials = _read_optional(paths, "trials")
-    gaps = [sentence for path in paths for sentence in _gaps(path, set(rows["cell"]))]
+    gaps = [sentence for path in paths for sentence in _gaps(path, set(rows["cell"].unique()))]
     if versions := _mixed_versions(trials):  # of one folder, or of several
         gaps.append(f"Rows come from different versions: {'; '.join(versions)}.")
-    distinct = rows.drop_duplicates([*EPISODE_KEY, "return", "cost", "terminated"])
-    episodes = distinct.drop_duplicates(EPISODE_KEY).sort_values(EPISODE_KEY, ignore_index=True)
+    conflicts = 0
+    if (again := rows.duplicated(EPISODE_KEY)).any():
+        distinct = len(rows) - int(rows.duplicated([*EPISODE_KEY, "return", "cost", "terminated"]).sum())
+        rows = rows[~again]
+        conflicts = distinct - len(rows)
     return Results(
         folders=paths,
-        episodes=episodes,
+        episodes=rows.sort_values(EPISODE_KEY, ignore_index=True),
         trials=trials,
-        curves=_read_optional(paths, "curves"),
+        curves=_read_optional(paths, "curves", categories=True),
         config="\n".join(file.read_text() for path in paths if (file := ResultsDir(path).config_path).exists()),
-        conflicts=len(distinct) - len(episodes),
+        conflicts=conflicts,
         gaps=tuple(gaps),
     )
 
@@ -110,7 +114,7 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     grid = results.read_grid()
     if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
         yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
-    for damage in results.find_damages():
+    for damage in results.find_new_damages():
         yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
 
 
@@ -136,13 +140,13 @@ def _read_episodes(file: Path) -> pd.DataFrame:
     """The rows of one episodes.parquet, checked, with the column `split` added where it is absent."""
     if not file.exists():
         raise ResultsError(f"{file}: no such file; a results folder has one row per evaluation episode there")
-    rows = read_table(file)
+    rows = read_table(file, categories=True)
     missing = [column for column in EPISODE_COLUMNS if column not in rows]
     if missing:
         raise ResultsError(f"{file}: without the column(s) {', '.join(missing)}; it has {', '.join(rows.columns)}")
     if rows.empty:
         raise ResultsError(f"{file}: no evaluation episodes yet; run or resume the sweep first")
-    unknown = sorted(set(rows["task"]) - set(TASKS))
+    unknown = sorted(set(rows["task"].unique()) - set(TASKS))
     if unknown:
         raise ResultsError(f"{file}: unknown task(s) {', '.join(unknown)}; known are {', '.join(TASKS)}")
     broken = ~np.isfinite(rows[["return", "cost"]].to_numpy(dtype=float)).all(axis=1)
@@ -164,25 +168,46 @@ def episode_table(rows: pd.DataFrame) -> pd.DataFrame:
 
     Columns: EPISODE_COLUMNS with `preferred` as `preference_kind` has it; split; condition, from the stage: PLAIN for
     "base" and "finetuned", "reused" for "finetuned-reused"; replicate (the seed by default); draws (shared); own_base
-    (False). Rows of other stages, such as a search's rungs, are left out.
+    (False). Texts are categories. Rows of other stages, such as a search's rungs, are left out.
     """
     rows = rows.reset_index(drop=True)
     stages = rows["stage"] if "stage" in rows else pd.Series("finetuned", index=rows.index)
-    listed = rows[stages.str.match(_STAGE)]
-    filled = listed[EPISODE_COLUMNS].assign(
+    conditions = {s: found["condition"] or PLAIN for s in stages.unique() if (found := _STAGE.match(str(s)))}
+    is_listed = stages.isin(list(conditions))
+    listed = rows[is_listed]
+    return listed[EPISODE_COLUMNS].assign(
+        cell=listed["cell"].astype("category"),
+        task=listed["task"].astype("category"),
         method=_methods(listed),
         preferred=_kinds(listed),
-        split=listed["split"].fillna(TEST) if "split" in listed else TEST,
+        split=_filled(listed, "split", TEST),
         replicate=listed[REPLICATE] if REPLICATE in listed else listed["seed"],
-        draws=listed[DRAWS].fillna("shared") if DRAWS in listed else "shared",
+        draws=_filled(listed, DRAWS, "shared"),
         own_base=listed[OWN_BASE].fillna(False).astype(bool) if OWN_BASE in listed else False,
+        condition=stages[is_listed].astype(object).map(conditions).astype("category"),
     )
-    return filled.assign(condition=stages[listed.index].str.extract(_STAGE)["condition"].fillna(PLAIN))
 
 
-def _read_optional(folders: Sequence[Path], kind: str) -> pd.DataFrame:
-    frames = [read_table(file) for folder in folders if (file := ResultsDir(folder).merged_path(kind)).exists()]
-    rows = pd.concat(frames, ignore_index=True).drop_duplicates() if frames else pd.DataFrame()
+def _filled(rows: pd.DataFrame, name: str, default: str) -> pd.Series:
+    """A column of texts, the default where it is absent or empty."""
+    known = rows[name].astype(object).fillna(default) if name in rows else pd.Series(default, index=rows.index)
+    return known.astype("category")
+
+
+def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several folders, texts as categories."""
+    if len(frames) == 1:
+        return frames[0]
+    rows = pd.concat(frames, ignore_index=True)  # texts, where the folders' categories differ
+    texts = {name for frame in frames for name in frame.select_dtypes("category")}
+    return rows.astype(dict.fromkeys(texts, "category"))
+
+
+def _read_optional(folders: Sequence[Path], kind: str, categories: bool = False) -> pd.DataFrame:
+    files = [file for folder in folders if (file := ResultsDir(folder).merged_path(kind)).exists()]
+    frames = [read_table(file, categories=categories) for file in files]
+    rows = _together(frames) if frames else pd.DataFrame()
+    rows = rows.drop_duplicates() if len(frames) > 1 else rows  # the rows of one folder are distinct
     return rows.assign(preferred=_kinds(rows)) if "preferred" in rows else rows
 
 
@@ -208,12 +233,26 @@ def further_text(kind: str) -> str:
     return kind.partition(_AND)[2]
 
 
-def _kinds(rows: pd.DataFrame) -> list[str]:
+def _kinds(rows: pd.DataFrame) -> pd.Categorical:
+    return _labelled(rows, _distinct_kinds)
+
+
+def _distinct_kinds(rows: pd.DataFrame) -> list[str]:
     nothing = pd.Series(0.0, index=rows.index)
     sizes, noises = (rows.get(name, nothing).fillna(0.0) for name in ("num_preferred", "label_noise"))
     words = rows["preferred"].fillna("")
     further = [text if method == PREFINE else "" for text, method in zip(_further(rows), rows["method"], strict=True)]
     return [preference_kind(*key) for key in zip(words, sizes, noises, further, strict=True)]
+
+
+def _labelled(rows: pd.DataFrame, label: Callable[[pd.DataFrame], list[str]]) -> pd.Categorical:
+    """A text for each row, which is made once for each combination of method and axes (but threshold and weight)."""
+    names = [name for name in dict.fromkeys(("method", "preferred", *axes())) if name in rows]
+    names = [name for name in names if name not in ("threshold", "weight")]
+    numbers = rows.groupby(names, dropna=False, observed=True, sort=False).ngroup().to_numpy()
+    _, first = np.unique(numbers, return_index=True)
+    distinct = rows[names].iloc[first].astype(dict.fromkeys(rows[names].select_dtypes("category"), object))
+    return pd.Categorical(label(distinct)).take(numbers)
 
 
 def same_kind(kind: str) -> list[str]:
@@ -227,8 +266,12 @@ def method_parts(method: str) -> tuple[str, str]:
     return name, further
 
 
-def _methods(rows: pd.DataFrame) -> list[str]:
+def _methods(rows: pd.DataFrame) -> pd.Categorical:
     """The methods; those that are compared carry the label of their further axes in their name."""
+    return _labelled(rows, _distinct_methods)
+
+
+def _distinct_methods(rows: pd.DataFrame) -> list[str]:
     return [
         f"{method}{_AND}{further}" if further and method != PREFINE else str(method)
         for method, further in zip(rows["method"], _further(rows), strict=True)
@@ -264,7 +307,8 @@ def run_table(episodes: pd.DataFrame) -> pd.DataFrame:
     rows = score_table(_at_every_threshold(episodes)).assign(episodes=1)
     keys = [*KEYS, "split", CONDITION, "cell", REPLICATE]
     means = dict.fromkeys(["return", "cost", *METRICS], "mean")
-    return rows.groupby(keys, dropna=False).agg({"episodes": "sum", **means}).reset_index()
+    table = rows.groupby(keys, dropna=False, observed=True).agg({"episodes": "sum", **means}).reset_index()
+    return table.astype(dict.fromkeys(table.select_dtypes("category"), object))
 
 
 def _at_every_threshold(episodes: pd.DataFrame) -> pd.DataFrame:

@@ -23,8 +23,9 @@ from prefine_ray.analysis.columns import (
     WEIGHT,
 )
 from prefine_ray.analysis.condition_plan import asked_conditions, missing_evaluations
+from prefine_ray.analysis.ended import ended_cells, run_rows
 from prefine_ray.analysis.estimates import policy_rows
-from prefine_ray.analysis.rows import episode_table, kind_parts, run_table
+from prefine_ray.analysis.rows import kind_parts
 from prefine_ray.analysis.summary import picked_weights
 from prefine_ray.core.errors import last_line
 from prefine_ray.experiment.cells import TEST, TUNING
@@ -48,21 +49,22 @@ def status_text(root: Path) -> str:
     state, grid = read_state(root), results.read_grid()
     if grid.empty:
         return "\n".join([f"{name} in {root}", driver_line(state), "no cells yet: data and base policies first"])
-    damages = results.find_damages()
+    damages = results.find_new_damages()
     lost = {cell for damage in damages for cell in damage.cells}
     grid_cells = set(grid["cell"]) - lost
-    trials, episodes = (results.read(kind, grid_cells) for kind in ("trials", "episodes"))
+    ended = ended_cells(results)
+    trials, runs = (rows[rows["cell"].isin(grid_cells)] if len(rows) else rows for rows in (ended.trials, ended.runs))
     counts = _counts(grid, trials, _running(root, state))
     sections = [
         [
             f"{name} in {root}",
             driver_line(state),
-            _pace(root, state, counts, {damage.pack for damage in damages}),
+            _pace(results, state, counts, ended.trials, {damage.pack for damage in damages}),
         ],
         [_table(counts)],
         _running_lines(state),
-        _best_lines(episodes),
-        _missing_lines(len(missing_evaluations(grid, trials, episodes, asked_conditions(results)))),
+        _best_lines(runs),
+        _missing_lines(results, grid, trials),
         damage_lines(damages),
         _error_lines(root, trials),
     ]
@@ -107,24 +109,25 @@ def driver_line(state: SweepState | None) -> str:
     return f"{state.phase} {ago} ago, {where}{more}"
 
 
-def _pace(root: Path, state: SweepState | None, counts: pd.DataFrame, damaged: set[str]) -> str:
+def _pace(
+    results: ResultsDir, state: SweepState | None, counts: pd.DataFrame, trials: pd.DataFrame, damaged: set[str]
+) -> str:
     """Cells per hour of the latest run, and what is left at this pace."""
     total = counts.sum()
     ended = int(total["done"] + total["failed"])
     text = f"{ended} of {total['of']} cells ended, {total['failed']} of them failed"
     left = int(total["of"]) - ended
-    recent = 0 if state is None else _ended_since(root, state.started, damaged)
+    recent = 0 if state is None else _ended_since(results, state.started, trials, damaged)
     if state is None or state.phase == UNREADABLE or not recent:
         return text
     rate = recent / max(state.updated - state.started, 1.0)
     return f"{text}; {3600 * rate:.0f} cells/h" + (f", about {_duration(left / rate)} left" if left else "")
 
 
-def _ended_since(root: Path, started: float, damaged: set[str]) -> int:
+def _ended_since(results: ResultsDir, started: float, trials: pd.DataFrame, damaged: set[str]) -> int:
     """Cells whose rows were written since `started` (Unix time)."""
-    results = ResultsDir(root)
-    recent = [path.stem for path in results.part_paths("trials") if path.stat().st_mtime >= started]
-    return sum(len(results.read_part("trials", name)) for name in recent if name not in damaged)
+    recent = {path.stem for path in results.part_paths("trials") if path.stat().st_mtime >= started}
+    return int(trials["pack"].isin(recent - damaged).sum()) if len(trials) else 0
 
 
 def _table(counts: pd.DataFrame) -> str:
@@ -145,14 +148,13 @@ def damage_lines(damages: Sequence[Damage]) -> list[str]:
     return [*lines, "run the same sweep command to run their cells again"] if lines else []
 
 
-def _best_lines(episodes: pd.DataFrame) -> list[str]:
+def _best_lines(ended: pd.DataFrame) -> list[str]:
     """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`, of PREFINE's the picked weight."""
-    if episodes.empty:
+    if ended.empty:
         return []
-    rows = episode_table(episodes[(episodes[METHOD] != BASE) & episodes[THRESHOLD].notna()])
-    if not (rows["split"] == TEST).any():
+    runs = run_rows(ended[ended[METHOD] != BASE])
+    if not (runs["split"] == TEST).any():
         return []
-    runs = run_table(rows)
     tested, tuned = (policy_rows(runs[runs["split"] == split]) for split in (TEST, TUNING))
     picked = tested.merge(picked_weights(tested, tuned)[[*SETTING, WEIGHT]], on=[*SETTING, WEIGHT])
     policies = pd.concat([picked[picked[METHOD] == PREFINE], tested[tested[METHOD] != PREFINE]])
@@ -162,7 +164,12 @@ def _best_lines(episodes: pd.DataFrame) -> list[str]:
     ]
 
 
-def _missing_lines(missing: int) -> list[str]:
+def _missing_lines(results: ResultsDir, grid: pd.DataFrame, trials: pd.DataFrame) -> list[str]:
+    conditions = asked_conditions(results)
+    if not conditions or trials.empty:
+        return []
+    episodes = results.read("episodes", set(trials["cell"]))
+    missing = len(missing_evaluations(grid, trials, episodes, conditions))
     return [f"evaluations under other conditions: at least {missing} left"] if missing else []
 
 

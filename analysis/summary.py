@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from prefine_ray.analysis.best import SAFE, best
+from prefine_ray.analysis.best import SAFE, best_of_each
 from prefine_ray.analysis.columns import (
     BASE,
-    CATASTROPHES,
     CONDITION,
     CONTROL_WEIGHT,
     METHOD,
@@ -22,29 +20,24 @@ from prefine_ray.analysis.columns import (
     PREFINE,
     REWARD,
     SAFETY,
-    SCORES,
     SETTING,
     TASK,
     THRESHOLD,
-    VIOLATIONS,
     WEIGHT,
 )
 from prefine_ray.analysis.comparison import comparisons
 from prefine_ray.analysis.condition_plan import missing_in
 from prefine_ray.analysis.effects import effects
-from prefine_ray.analysis.estimates import average, policy_rows, safe_tasks
+from prefine_ray.analysis.estimates import policy_rows
 from prefine_ray.analysis.published import published_name, published_scores
-from prefine_ray.analysis.rows import Coverage, Results, kind_parts, run_table, same_kind
-from prefine_ray.analysis.statistics.estimators import iqm, kept, mean, reduction
-from prefine_ray.analysis.thresholds import LEVELS, threshold_level
+from prefine_ray.analysis.rows import Coverage, Results, kind_parts, run_table
+from prefine_ray.analysis.suites import gains, level_rows, suite_rows
 from prefine_ray.experiment.cells import TEST, TUNING
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.conditions import CONDITIONS
-from prefine_ray.tasks.spec import BENCHMARK, TASKS, get_task
+from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 ENOUGH_SEEDS = 5
-SUITES = {"bullet": "Bullet", "safety-gymnasium": "Safety-Gymnasium", "own": "Own", "all": "All"}
-BEST = "best weight"  # the policy name, in suite averages, of the weight chosen for each task and threshold
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class Summary:
     """All that tables and plots are made from."""
 
     cells: pd.DataFrame  # one row per KEYS, see `policy_rows`, `_add_parts`, `_add_references` and `_add_marks`
-    suites: pd.DataFrame  # averages over the tasks of a suite, see `_suite_row`
+    suites: pd.DataFrame  # averages over the tasks of a suite, see `prefine_ray.analysis.suites`
     levels: pd.DataFrame  # the same over all tasks at each `level` of LEVELS; empty where there is only one
     comparisons: pd.DataFrame  # PREFINE against the other methods, see `prefine_ray.analysis.comparison`
     effects: pd.DataFrame  # PREFINE against weight 0 and SFT on every task, see `prefine_ray.analysis.effects`
@@ -75,8 +68,8 @@ def summarize(results: Results) -> Summary:
     tested = runs[is_test & (runs[CONDITION] == PLAIN)]
     return Summary(
         cells=cells,
-        suites=pd.DataFrame([row for kind in kinds for row in _suite_rows(tested, choices, kind)]),
-        levels=pd.DataFrame(_level_rows(tested, choices, kinds)),
+        suites=pd.DataFrame([row for kind in kinds for row in suite_rows(tested, choices, kind)]),
+        levels=pd.DataFrame(level_rows(tested, choices, kinds)),
         comparisons=comparisons(tested, choices, kinds),
         effects=effects(tested, choices, cells),
         choices=choices,
@@ -105,12 +98,11 @@ def picked_weights(tested: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
         tested: rows of the reported episodes, see `policy_rows`.
         tuned: of the tuning episodes, which decide where there are any.
     """
-    picked: dict[Any, pd.Series] = {}
-    for split, rows in ((TEST, tested), (TUNING, tuned)):  # a choice on tuning episodes replaces the other
-        for key, group in rows[rows[METHOD] == PREFINE].assign(picked_on=split).groupby(SETTING):
-            picked[key] = best(group)
-    columns = [*SETTING, WEIGHT, "picked_on"]
-    choices = pd.DataFrame([picked[key] for key in sorted(picked)], columns=columns).reset_index(drop=True)
+    ours = [
+        rows[rows[METHOD] == PREFINE].assign(picked_on=split) for split, rows in ((TUNING, tuned), (TEST, tested))
+    ]  # a choice on tuning episodes comes before the other
+    picked = pd.concat([best_of_each(rows, SETTING) for rows in ours if len(rows)] or ours)
+    choices = picked.drop_duplicates(SETTING)[[*SETTING, WEIGHT, "picked_on"]].sort_values(SETTING, ignore_index=True)
     return choices.astype({"threshold": float, "weight": float})  # also where nothing was chosen
 
 
@@ -120,16 +112,8 @@ def _add_references(cells: pd.DataFrame) -> pd.DataFrame:
     control = cells[(cells[METHOD] == PREFINE) & (cells[WEIGHT] == CONTROL_WEIGHT)]
     for name, reference, on in (("base", base, [TASK, THRESHOLD]), ("weight0", control, SETTING)):
         beside = cells[on].merge(reference[[*on, *METRICS]], on=on, how="left").set_index(cells.index)
-        cells = cells.assign(**_gains(cells, beside, name))
+        cells = cells.assign(**gains(cells, beside, name))
     return cells
-
-
-def _gains(rows: Any, reference: Any, name: str) -> dict[str, Any]:
-    return {
-        f"violation_reduction_vs_{name}": reduction(rows[VIOLATIONS], reference[VIOLATIONS]),
-        f"catastrophe_reduction_vs_{name}": reduction(rows[CATASTROPHES], reference[CATASTROPHES]),
-        f"reward_kept_vs_{name}": kept(rows[REWARD], reference[REWARD]),
-    }
 
 
 def _add_marks(cells: pd.DataFrame, choices: pd.DataFrame) -> pd.DataFrame:
@@ -162,55 +146,6 @@ def main_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
     for kind in sorted(kinds, key=lambda kind: (kind_parts(kind)[0], kind_parts(kind)[2], -kind_parts(kind)[1])):
         best.setdefault(kind_parts(kind)[0], kind)
     return tuple(best.values())
-
-
-def _suite_rows(runs: pd.DataFrame, choices: pd.DataFrame, variant: str) -> Iterator[dict[str, Any]]:
-    """The averages of the base policy, every weight, the best weight and every other method over each suite."""
-    listed = runs[runs[TASK].isin(BENCHMARK) & runs[PREFERRED].isin(same_kind(variant))]
-    base = listed[listed[METHOD] == BASE]
-    on = [*SETTING, WEIGHT]
-    chosen = listed[listed[METHOD] == PREFINE].merge(choices[on], on=on).assign(method=BEST, weight=np.nan)
-    for suite, title in SUITES.items():
-        members = [task for task in BENCHMARK if suite in ("all", TASKS[task].suite)]
-        for (method, weight), group in _policies(pd.concat([listed, chosen]), members):
-            yield {"suite": title, "preferred": variant, "method": method, "weight": weight} | _suite_row(group, base)
-
-
-def _level_rows(runs: pd.DataFrame, choices: pd.DataFrame, kinds: Iterable[str]) -> list[dict[str, Any]]:
-    """The averages over all tasks at each level of their thresholds, where there are several."""
-    level = pd.Series(
-        [threshold_level(*pair) for pair in zip(runs[TASK], runs[THRESHOLD], strict=True)], index=runs.index
-    )
-    present = [name for name in LEVELS if (level == name).any()]
-    return [
-        {"level": name, **row}
-        for name in (present if len(present) > 1 else ())
-        for kind in kinds
-        for row in _suite_rows(runs[level == name], choices, kind)
-        if row["suite"] == SUITES["all"]
-    ]
-
-
-def _policies(runs: pd.DataFrame, tasks: list[str]) -> Iterator[tuple[tuple[str, float], pd.DataFrame]]:
-    """The runs of each policy in these tasks: base, weights upwards, best weight, then the other methods by name."""
-    order = {BASE: 0, PREFINE: 1, BEST: 2}
-    groups = runs[runs[TASK].isin(tasks)].groupby([METHOD, WEIGHT], dropna=False)
-    return iter(sorted(groups, key=lambda item: (order.get(item[0][0], 3), *item[0])))
-
-
-def _suite_row(runs: pd.DataFrame, base: pd.DataFrame) -> dict[str, Any]:
-    """One policy's averages over tasks (and over the thresholds within each), gains against base on the same tasks."""
-    pairs = runs[[TASK, THRESHOLD]].drop_duplicates()
-    tasks = sorted(pairs[TASK].unique())
-    reference = base.merge(pairs, on=[TASK, THRESHOLD])
-    complete = len(reference[[TASK, THRESHOLD]].drop_duplicates()) == len(pairs)
-    row: dict[str, Any] = {"tasks": len(tasks), "settings": len(pairs)}
-    row |= safe_tasks(runs) | average(runs, METRICS, mean) | average(runs, SCORES, iqm, "iqm_")
-    nothing = dict.fromkeys(METRICS, np.nan)
-    row |= _gains(row, average(reference, METRICS, mean) if complete else nothing, "base")
-    method = runs[METHOD].iloc[0]
-    reward, cost = published_scores(published_name(PREFINE if method == BEST else method), tasks)
-    return row | {"published_reward": reward, "published_cost": cost}
 
 
 def _warnings(results: Results, cells: pd.DataFrame) -> Iterator[str]:

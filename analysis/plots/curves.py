@@ -31,12 +31,13 @@ def learning_curves(rows: pd.DataFrame, task: str, colors: dict[float, Any]) -> 
     metrics = [name for name in CURVES if name in rows and rows[name].notna().any()]
     shown = {weight: color for weight, color in colors.items() if weight in set(rows["weight"])}
     figure, grid = panel_grid(len(metrics), 4, (2.35, 1.7), weight_handles(shown, "-"), label="step", head=0.3)
+    spreads = rows.groupby(["weight", "step"])[metrics].agg(["mean", "min", "max"])
     for axes, metric in zip(grid, metrics, strict=True):
         for weight, color in shown.items():
-            spread = rows[rows["weight"] == weight].groupby("step")[metric].agg(["mean", "min", "max"])
+            spread = spreads[metric].loc[weight]
             axes.fill_between(spread.index, spread["min"], spread["max"], color=color, alpha=0.2, linewidth=0)
             axes.plot(spread.index, spread["mean"], color=color, linewidth=1.6)
-        axes.set_title(CURVES[metric], fontsize=10)
+        axes.set_title(CURVES[metric], fontsize=10, y=1.0)  # a given place: Matplotlib looks for none
         plain_axes(axes, "both")
     figure.suptitle(f"{task}: training at cost threshold {rows['threshold'].iloc[0]:g}", fontsize=11, y=0.985)
     return figure

@@ -13,7 +13,8 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from prefine_ray.analysis.columns import BASE, PREFINE
 from prefine_ray.analysis.rows import kind_parts
-from prefine_ray.analysis.summary import BEST, SUITES, Summary
+from prefine_ray.analysis.suites import BEST, SUITES
+from prefine_ray.analysis.summary import Summary
 from prefine_ray.analysis.tables.cells import AVERAGE_COLUMNS, Cell, Column, Row, Table, average_cells, policy_name
 from prefine_ray.methods.registry import methods
 

@@ -68,8 +68,9 @@ def _fronts(
     figure, grid = panel_grid(len(panels), 5, size, handles, label="normalised cost (episode cost / threshold)")
     figure.supylabel("normalised reward", fontsize=10, x=0.06 / figure.get_figwidth(), ha="left")
     for axes, (task, threshold), shown in zip(grid, panels, rows, strict=True):
-        axes.set_title(f"{task}, threshold {threshold:g}", fontsize=10)
-        _draw_front(axes, shown, colors)
+        axes.set_title(f"{task}, threshold {threshold:g}", fontsize=10, y=1.0)
+        if len(shown):
+            _draw_front(axes, shown, colors)
     return figure
 
 

@@ -31,8 +31,8 @@ def place_labels(axes: Axes, scores: FloatArray, texts: Sequence[str], path: Flo
     for point, pixel, text in zip(scores[:, :, 0], pixels, texts, strict=False):
         size = np.array([0.62 * FONT_SIZE * max(1, len(text)), 1.0 * FONT_SIZE]) * scale
         boxes = [_box(pixel, np.array(offset) * scale, size) for offset in _OFFSETS]
-        penalties = [_penalty(box, taken, axes.bbox) for box in boxes]
-        best = int(np.argmin(np.array(penalties) + 0.02 * np.arange(len(boxes))))
+        penalties = _penalties(boxes, taken, axes.bbox)
+        best = int(np.argmin(penalties + 0.02 * np.arange(len(boxes))))
         taken.append(boxes[best])
         x, y = _OFFSETS[best]
         anchors: dict[str, Any] = {"ha": _anchor(x, "left", "right"), "va": _anchor(y, "bottom", "top")}
@@ -66,7 +66,11 @@ def _box(pixel: FloatArray, offset: FloatArray, size: FloatArray) -> Bbox:
     return Bbox.from_bounds(*low, *size)
 
 
-def _penalty(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
-    """The number of things that the box hides, and more for a box outside the axes."""
-    inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-    return float(min(3, box.count_overlaps(list(taken)))) + (0.0 if inside else 3.0)
+def _penalties(boxes: Sequence[Bbox], taken: Sequence[Bbox], frame: Bbox) -> FloatArray:
+    """[N]: the number of things that each box hides, three at most, and more for a box outside the axes."""
+    own, others = (np.array([[*box.min, *box.max] for box in some]) for some in (boxes, taken))
+    low, high = own[:, None, :2], own[:, None, 2:]
+    is_beside = ((others[:, 2:] <= low) | (others[:, :2] >= high)).any(axis=-1)
+    hidden = (~is_beside).sum(axis=-1)
+    inside = [frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1 for box in boxes]
+    return np.minimum(3.0, hidden) + np.where(inside, 0.0, 3.0)

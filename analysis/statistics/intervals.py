@@ -10,12 +10,13 @@ where a replicate's tasks have something in common. For a plain mean of one task
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from prefine_ray.analysis.statistics.estimators import FloatArray, Statistic
 
 CONFIDENCE = 0.95
+_BLOCK = 2**22  # numbers that a jackknife holds at a time, about
 
 
 def t_limits(means: ArrayLike, deviations: ArrayLike, counts: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -61,11 +62,23 @@ def jackknife_limits(scores: FloatArray, statistic: Statistic) -> tuple[FloatArr
     if fewest < 2:
         return np.full_like(estimate, np.nan), np.full_like(estimate, np.nan)
     runs = scores.shape[-2]
-    others = np.array([np.delete(np.arange(runs), left) for left in range(runs)])
-    parts = statistic(scores[..., others, :])  # [..., runs]
+    block = max(1, _BLOCK // scores.size)  # replicates that are left out at a time: bounds the memory
+    parts = np.concatenate(
+        [
+            _without_each(scores, np.arange(first, min(first + block, runs)), statistic)
+            for first in range(0, runs, block)
+        ],
+        axis=-1,
+    )  # [..., runs]
     spread = (parts - parts.mean(axis=-1, keepdims=True)) ** 2
     errors = np.sqrt((runs - 1) / runs * spread.sum(axis=-1))
     return _around(estimate, errors, fewest)
+
+
+def _without_each(scores: FloatArray, left: NDArray[np.int64], statistic: Statistic) -> FloatArray:
+    """[..., left]: the statistic without each of these replicates."""
+    others = np.arange(scores.shape[-2] - 1)[None, :]
+    return statistic(scores[..., others + (others >= left[:, None]), :])
 
 
 def _standard_errors(deviations: ArrayLike, counts: ArrayLike) -> FloatArray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from prefine_ray.analysis.columns import PREFINE
-from prefine_ray.analysis.summary import SUITES, Summary
+from prefine_ray.analysis.suites import SUITES
+from prefine_ray.analysis.summary import Summary
 from prefine_ray.analysis.tables.cells import (
     AVERAGE_COLUMNS,
     Cell,

@@ -21,7 +21,7 @@ from prefine_ray.analysis.columns import (
     low,
 )
 from prefine_ray.analysis.rows import method_parts
-from prefine_ray.analysis.summary import BEST
+from prefine_ray.analysis.suites import BEST
 from prefine_ray.methods.registry import methods
 
 NOTHING = "\u2013"  # an en dash: there is no such number

@@ -10,7 +10,8 @@ import pandas as pd
 from prefine_ray.analysis.columns import BASE, COST, METHOD, PREFINE, SCORES, WEIGHT
 from prefine_ray.analysis.published import published_results, published_scores
 from prefine_ray.analysis.rows import same_kind
-from prefine_ray.analysis.summary import SUITES, Summary
+from prefine_ray.analysis.suites import SUITES
+from prefine_ray.analysis.summary import Summary
 from prefine_ray.analysis.tables.cells import (
     CHOSEN,
     NOTHING,

@@ -150,7 +150,7 @@ def search_status_text(root: Path) -> str:
     add_stored_tasks(results)
     config = load_search_config(results.config_path)
     head = [f"{config.name} in {root}, a search on {where(config)}", driver_line(read_state(root))]
-    head += damage_lines(results.find_damages())
+    head += damage_lines(results.find_new_damages())
     try:
         tables = read_search(results, config)
     except ResultsError:

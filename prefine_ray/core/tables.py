@@ -79,13 +79,16 @@ def table_bytes(rows: pd.DataFrame, notes: Mapping[str, str] | None = None) -> b
     return before + hashlib.sha256(content).hexdigest().encode() + after
 
 
-def read_table(path: str | Path, columns: Sequence[str] | None = None, sha256: str = "") -> pd.DataFrame:
+def read_table(
+    path: str | Path, columns: Sequence[str] | None = None, sha256: str = "", categories: bool = False
+) -> pd.DataFrame:
     """Rows of a table, or only these columns of them.
 
     Args:
         path: the file.
         columns: all of them by default.
         sha256: the checksum that the file has to have, where it is known.
+        categories: texts as categories in the order of texts, which take a tenth of the memory where they repeat.
 
     Raises:
         DamagedFileError: the file is missing, cut, altered, no parquet, or has other than plain columns.
@@ -93,7 +96,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, sha256: s
     with _open(path) as file:
         if sha256 and (file.metadata.metadata or {}).get(_DIGEST_KEY, b"").decode() != sha256:
             raise DamagedFileError(f"{path}: is not the table that was written here; it was replaced")
-        return _frame(path, file, columns)
+        return _frame(path, file, columns, categories)
 
 
 def read_notes(path: str | Path) -> dict[str, str]:
@@ -126,15 +129,18 @@ def _open(path: str | Path) -> pq.ParquetFile:
     return file
 
 
-def _frame(path: str | Path, file: pq.ParquetFile, columns: Sequence[str] | None) -> pd.DataFrame:
+def _frame(path: str | Path, file: pq.ParquetFile, columns: Sequence[str] | None, categories: bool) -> pd.DataFrame:
     lacking = sorted(set(columns or ()) - set(file.schema_arrow.names))
     if lacking:
         raise DamagedFileError(f"{path}: without the column(s) {', '.join(lacking)}")
     try:
-        table = file.read(None if columns is None else list(columns), use_threads=False)
-        return table.replace_schema_metadata(None).to_pandas(use_threads=False, ignore_metadata=True)
+        table = file.read(None if columns is None else list(columns), use_threads=False).replace_schema_metadata(None)
+        frame = table.to_pandas(use_threads=False, ignore_metadata=True, strings_to_categorical=categories)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedFileError(f"{path}: its rows cannot be read ({_first_line(error)})") from None
+    for name in frame.select_dtypes("category"):
+        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+    return frame
 
 
 def _check_content(path: str | Path, content: bytes) -> None:

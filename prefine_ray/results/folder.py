@@ -26,6 +26,7 @@ from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.errors import DamagedFileError, PrefineError, last_line
 from prefine_ray.core.files import file_digest, locked, write_text
 from prefine_ray.core.tables import read_notes, read_table, write_table
+from prefine_ray.results.checked import CheckedPacks
 from prefine_ray.results.checkpoints import fit_folder, fit_problem
 from prefine_ray.results.condition_rows import ConditionParts
 from prefine_ray.results.paths import ResultsPaths
@@ -205,9 +206,9 @@ class ResultsDir(ResultsPaths):
             for name, file in files.items()
         }
 
-    def owners(self) -> dict[str, str]:
-        """The pack of each cell that has ended."""
-        return {cell: name for name, cells in self._owned_cells() for cell in cells}
+    def owners(self, packs: Collection[str] | None = None) -> dict[str, str]:
+        """The pack of each cell that has ended, in these packs if given."""
+        return {cell: name for name, cells in self._owned_cells(packs) for cell in cells}
 
     def read_part(self, kind: str, name: str) -> pd.DataFrame:
         """The rows of one pack; empty where it has none.
@@ -242,6 +243,19 @@ class ResultsDir(ResultsPaths):
         """Reads every file of every finished pack, and every checkpoint, and compares its checksum."""
         return [*(damage for name in self.packs() for damage in self._damages_of(name)), *self._damaged_fits()]
 
+    def find_new_damages(self) -> list[Damage]:
+        """As `find_damages`, without reading packs again that look as they did when they were last found whole."""
+        checked, found = CheckedPacks(self, KINDS), []
+        for name in self.packs():
+            if checked.is_whole(name):
+                continue
+            damages = list(self._damages_of(name))
+            found += damages
+            if not damages:
+                checked.add(name, self._policy_digests(name))
+        checked.write()
+        return [*found, *self._damaged_fits()]
+
     def repair(self) -> list[Damage]:
         """Forgets the cells whose files are damaged, so that they run again; returns what was found."""
         damages = self.find_damages()
@@ -256,15 +270,18 @@ class ResultsDir(ResultsPaths):
                 self.part_path("trials", damage.pack).unlink()
         return damages
 
-    def read(self, kind: str, cells: Collection[str] | None = None) -> pd.DataFrame:
-        """All rows of a kind in a fixed order, of these cells only if given; each cell once.
+    def read(
+        self, kind: str, cells: Collection[str] | None = None, packs: Collection[str] | None = None
+    ) -> pd.DataFrame:
+        """All rows of a kind in a fixed order, of these cells and packs only if given; each cell once.
 
         Episodes are those under other conditions, too.
         Damaged files are left out, with a warning each.
         """
         frames = []
-        for name, owned in self._owned_cells():
-            wanted = owned if cells is None else owned & set(cells)
+        asked = None if cells is None else frozenset(cells)
+        for name, owned in self._owned_cells(packs):
+            wanted = owned if asked is None else owned & asked
             try:
                 rows = self.read_part(kind, name) if wanted else pd.DataFrame()
             except DamagedFileError as error:
@@ -294,10 +311,10 @@ class ResultsDir(ResultsPaths):
         """Names of the packs that are finished, in a fixed order."""
         return [path.stem for path in self.part_paths("trials")]
 
-    def _owned_cells(self) -> Iterator[tuple[str, set[str]]]:
+    def _owned_cells(self, packs: Collection[str] | None = None) -> Iterator[tuple[str, set[str]]]:
         """The packs with the cells whose rows are taken from each; a cell that two packs hold is the first one's."""
         seen: set[str] = set()
-        for name in self.packs():
+        for name in self.packs() if packs is None else sorted(packs):
             try:
                 trials = self._trials(name, ["cell", "status"])
                 missing = [kind for kind in self._kinds_needed(name, trials) if not self.part_path(kind, name).exists()]

@@ -10,6 +10,7 @@ DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
 DIR/state.json               what the driver does now
 DIR/tables, plots, report.html, best.yaml   made from the rows
 DIR/mlflow                   MLflow's local store, and what was sent
+DIR/cache                    what saves reading everything again; may be deleted
 DIR/tensorboard              event files, if they were asked for
 DIR/ray                      Ray's own files of a run
 """
@@ -39,6 +40,8 @@ class ResultsPaths:
         self.parts_folder = self.root / "parts"
         self.conditions_folder = self.parts_folder / "conditions"
         self.policies_folder = self.root / "policies"
+        self.cache_folder = self.root / "cache"
+        self.checked_path = self.cache_folder / "checked.json"
 
     def policy_path(self, cell: str) -> Path:
         """Where a cell's fine-tuned policy lies."""

@@ -61,7 +61,9 @@ def score_table(episodes: pd.DataFrame) -> pd.DataFrame:
     """The rows with the columns SCORES; they have task, threshold (never NaN), return, cost and terminated."""
     found = {name: np.full(len(episodes), np.nan) for name in SCORES}
     columns = [episodes[name].to_numpy() for name in ("return", "cost", "terminated")]
-    groups: Any = episodes.groupby(["task", "threshold"]).indices  # positions of rows by (task, threshold)
+    groups: Any = episodes.groupby(
+        ["task", "threshold"], observed=True
+    ).indices  # positions of rows by (task, threshold)
     for (task, threshold), rows in groups.items():
         values = episode_scores(get_task(task), float(threshold), *(column[rows] for column in columns))
         for name in SCORES:

@@ -143,8 +143,10 @@ class SweepRuns:
         from mlflow.entities import Param
 
         run_id, start_ms = run.info.run_id, run.info.start_time
-        self.client.log_batch(run_id, params=[Param(key, value) for key, value in cell.params().items()])
-        self._log_metrics(run_id, _timed_metrics(cell, start_ms))
+        metrics = _timed_metrics(cell, start_ms)
+        params = [Param(key, value) for key, value in cell.params().items()]
+        self.client.log_batch(run_id, metrics[:_BATCH], params)
+        self._log_metrics(run_id, metrics[_BATCH:])
         if datasets := _datasets(cell):
             self.client.log_inputs(run_id, datasets)
         policy = results.policy_path(cell.trial["cell"])

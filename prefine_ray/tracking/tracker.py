@@ -11,6 +11,7 @@ sent.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 2
 _PAUSE_S = 60.0
 _EVERY_S = 5.0  # between two updates
+SENDER = "mlflow-sender"  # name of the thread that sends while a sweep runs
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Tracker:
         self._away = False
         self._monitor: Any = None  # of the driver's machine
         self._resting_until = 0.0  # on the monotonic clock
+        self._turn = threading.Lock()  # of one sync at a time
+        self._sender: threading.Thread | None = None
 
     @property
     def uri(self) -> str:
@@ -98,17 +102,30 @@ class Tracker:
             raise StoreError(f"MLflow at {mask(self.uri)} registers no models: {why}") from None
 
     def update(self) -> None:
-        """Sends what is new while a sweep runs, at most every few seconds: looking takes longer the larger the sweep.
+        """Begins to send what is new while a sweep runs, in a thread of its own: the sweep does not wait for MLflow.
 
-        A server that failed is left alone for a minute: one that does not answer at all takes half a minute per try,
-        which would hold every trial up.
+        At most every few seconds, since looking takes longer the larger the sweep. A server that failed is left alone
+        for a minute: one that does not answer at all takes half a minute per try. What a thread that is killed with
+        its process leaves half done is completed by the next `sync`, as after any crash.
         """
-        if time.monotonic() >= self._resting_until:
-            self.sync()
-            self._resting_until = max(self._resting_until, time.monotonic() + _EVERY_S)
+        is_busy = self._sender is not None and self._sender.is_alive()
+        if not is_busy and time.monotonic() >= self._resting_until:
+            self._sender = threading.Thread(target=self._send, name=SENDER, daemon=True)
+            self._sender.start()
+
+    def _send(self) -> None:
+        self.sync()
+        self._resting_until = max(self._resting_until, time.monotonic() + _EVERY_S)
 
     def sync(self) -> SyncReport:
-        """Sends everything that the results folder has and MLflow lacks; cheap when that is nothing."""
+        """Sends everything that the results folder has and MLflow lacks; cheap when that is nothing.
+
+        Waits for what an `update` has begun.
+        """
+        with self._turn:
+            return self._sync()
+
+    def _sync(self) -> SyncReport:
         logged: set[str] = set()
         error = Exception()
         for _ in range(_ATTEMPTS):

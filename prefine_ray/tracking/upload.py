@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 from tqdm import tqdm
@@ -13,6 +14,8 @@ from prefine_ray.tracking.cell_record import count_cells, read_part, text_digest
 from prefine_ray.tracking.runs import SweepRuns
 from prefine_ray.tracking.sent import Sent, SentFile, SentRecord
 from prefine_ray.tracking.store import Store
+
+_WRITE_EVERY_S = 2.0  # the record names every part, so that writing it after each would take the square of their number
 
 
 class Upload:
@@ -79,15 +82,21 @@ class Upload:
     def _send_parts(self, runs: SweepRuns, sent: Sent) -> None:
         fresh = fresh_parts(self._results, sent)  # all of them if the parent is new
         bar = tqdm(fresh.items(), "MLflow", unit="pack", delay=5, leave=False, disable=len(fresh) < 2)
-        for part, version in bar:
-            try:
-                cells = read_part(self._results, part)
-            except DamagedFileError as error:
-                self.damages.append(str(error))  # the others are sent
-                continue
-            for cell in runs.send_part(sent.parent, part, cells, self._results):
-                self.sent_cells.add(cell)
-            sent.parts[part] = version
+        written = time.monotonic()
+        try:
+            for part, version in bar:
+                try:
+                    cells = read_part(self._results, part)
+                except DamagedFileError as error:
+                    self.damages.append(str(error))  # the others are sent
+                    continue
+                for cell in runs.send_part(sent.parent, part, cells, self._results):
+                    self.sent_cells.add(cell)
+                sent.parts[part] = version
+                if time.monotonic() - written > _WRITE_EVERY_S:
+                    self._file.write(self._record)
+                    written = time.monotonic()
+        finally:
             self._file.write(self._record)
 
 

@@ -132,7 +132,9 @@ def fails(*_: object, **__: object) -> object:
     raise KeyError("cell")
 
 
-def unchecked_table(path: Path, columns: list[str] | None = None, sha256: str = "") -> pd.DataFrame:
+def unchecked_table(
+    path: Path, columns: list[str] | None = None, sha256: str = "", categories: bool = False
+) -> pd.DataFrame:
     return pd.read_parquet(path, columns=columns)
 
 
@@ -144,7 +146,7 @@ DEFECTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "policies that always fit": (folder_module, "file_digest", lambda path: ""),
     "no notes of a pack": (folder_module, "read_notes", lambda path: {}),
     "a reader of notes that fails": (folder_module, "read_notes", fails),
-    "no damage is looked for": (ResultsDir, "find_damages", lambda self: []),
+    "no damage is looked for": (ResultsDir, "_damages_of", lambda self, name: []),
     "damage is not shown": (status_module, "damage_lines", lambda damages: []),
     "checksums of the state that always fit": (heartbeat_module, "digest", lambda content: ANY),
     "no state is read": (status_module, "read_state", nothing),

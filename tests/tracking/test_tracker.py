@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from prefine_ray.tracking import tracker as tracking
 from prefine_ray.tracking.pages import ServeError, serve
 from prefine_ray.tracking.store import EXPERIMENT, tracking_uri
 from prefine_ray.tracking.tracker import Tracker
+from prefine_ray.tracking.upload import Upload
 from tests.faults.processes import title, tree, wait_for
 from tests.mlflow_store import (
     CURVE_STEPS,
@@ -313,6 +315,28 @@ def check_eight_at_once(server: Server, tmp_path: Path) -> None:
     assert [report.logged for report in reports] == [2] * 8
     for folder in folders:
         Store(server.url, folder).assert_complete([f"{folder.root.name}-{i}" for i in range(2)])
+
+
+def test_an_update_does_not_hold_the_sweep_up(uri: str, results: ResultsDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = Tracker(results, "quick", uri)
+    tracker.start("")
+    begun, may_send, whole = threading.Event(), threading.Event(), Upload.run
+
+    def slow(self: Upload, config: str) -> None:
+        begun.set()
+        if not may_send.wait(60):
+            raise TimeoutError("the sweep waits for MLflow")
+        whole(self, config)
+
+    monkeypatch.setattr(Upload, "run", slow)
+    write_pack(results, "p1", ["aa", "bb"])
+    tracker.update()
+    assert begun.wait(60)
+    tracker.update()  # while one is under way there is no second one
+    assert [thread.name for thread in threading.enumerate()].count(tracking.SENDER) == 1
+    may_send.set()
+    assert tracker.sync().logged == 0  # it waits for the update, which sent everything
+    Store(uri, results).assert_complete(["aa", "bb"])
 
 
 # ---------------------------------------------------------------------- the local store and its pages
