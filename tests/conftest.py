@@ -10,7 +10,7 @@ from tests.small_sweep import CONFIG, finish, start
 
 # Modules in which Ray starts, if only for some of their tests; so do all that use the fixture `finished`.
 _WITH_RAY = (
-    "tests/benchmarks/test_benchmarks.py",
+    "tests/benchmarks/test_benchmarks.py::test_rollouts_of_vector_peers",
     "tests/simulators/test_rllib.py",
     "tests/cluster/test_local_cluster.py",
     "tests/examples/",

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 
 from prefine_ray.data.judgement_files import (
     LabelFileError,
@@ -108,6 +106,9 @@ def bradley_terry(pairs: Pairs) -> NDArray[np.float64]:
     A tie is half a win for either. A normal prior keeps all scores finite, and those without a path of comparisons
     between them near 0, so that cycles, contradictions and separate groups have an answer, too.
     """
+    from scipy.optimize import minimize  # slow to import, and every process of a sweep has this module
+    from scipy.special import expit
+
     compared = pairs.compared
     better, worse = (np.searchsorted(compared, side) for side in (pairs.better, pairs.worse))
     won = np.where(pairs.tie, 0.5, 1.0)

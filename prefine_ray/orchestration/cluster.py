@@ -6,7 +6,8 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ GPU_WORKER_CPUS = 0.5  # a Train worker with a GPU, or a part of one
 
 _CONNECT_S = 20.0
 _STARTS = 5
+# Variables of all workers; see `connect`.
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 # Nobody reads what Ray's log monitor sends to the driver (`log_to_driver`): let it look for new files every minute,
 # not ten times a second, unless the environment has other settings.
 _LOG_MONITOR = {"RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0", "LOG_NAME_UPDATE_INTERVAL_S": "60"}
@@ -93,26 +96,18 @@ def connect(address: str | None = None) -> bool:
     if ray.is_initialized():
         return address != "local"
     _check_address(address)
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune prints nothing of its own beside the progress line,
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # which says what failed and names the log
-    own: dict[str, Any] = {}
     protect_token(address)
     if address == "local":
-        _listen_on_loopback()
-        own["include_dashboard"] = False  # ten processes saved
-        own["_temp_dir"] = choose_folder()
-        for name, value in _LOG_MONITOR.items():
-            os.environ.setdefault(name, value)
-    settings: dict[str, Any] = {"runtime_env": {"env_vars": threads}, "logging_level": logging.WARNING, **own}
+        _start_here()
+        return False
     try:
-        _init(address=address, log_to_driver=False, **settings)
+        _init(address=address, runtime_env={"env_vars": ONE_THREAD})
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        if address == "local":
-            raise
         raise _no_cluster(address, error) from error
-    return address != "local"
+    return True
 
 
 def protect_token(address: str) -> None:
@@ -156,11 +151,38 @@ def _listen_on_loopback() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
+def _start_here() -> None:
+    """Starts a Ray of this machine alone.
+
+    Its workers inherit the variables of its node. With a runtime environment, the workers that Ray starts ahead would
+    not be used, and every other one would wait for its environment.
+    """
+    _listen_on_loopback()
+    for name, value in _LOG_MONITOR.items():
+        os.environ.setdefault(name, value)
+    with _variables(ONE_THREAD):
+        _init(address="local", include_dashboard=False, _temp_dir=choose_folder())  # ten processes saved
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables of the processes that start meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
 def _init(**settings: Any) -> None:
     """`ray.init`, again where a busy machine needs longer than the 30 s that Ray gives its node to start."""
     for start in range(1, _STARTS + 1):
         try:
-            ray.init(**settings)
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, **settings)
             return
         except Exception as error:  # Ray raises no narrower one
             if start == _STARTS or "timed out during startup" not in str(error):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prefine_ray.cli.parser import main
+from prefine_ray.cli.parser import build_parser, main
 from prefine_ray.data.hdf5 import read_dsrl
 from prefine_ray.tasks.spec import TASKS
 from tests.data.test_download import FileServer
@@ -23,10 +23,16 @@ def test_tasks_are_listed_with_their_thresholds(words, capsys):
     assert "10/20/40" in lines[0]
 
 
+def test_collect_is_the_same_as_data_collect():
+    options = ["--task", "BallRun", "--episodes", "60", "--actors", "2"]
+    short, long = (vars(build_parser().parse_args([*words, *options])) for words in (["collect"], ["data", "collect"]))
+    assert short == long
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize("words", [["data", "collect"], ["collect"]], ids=" ".join)
-def test_data_are_collected_by_actors_as_without_them(words, data_folder, tmp_path):
-    output = finish(prefine(tmp_path, *words, "--task", "BallRun", "--episodes", "60", "--actors", "2"))
+def test_data_are_collected_by_actors_as_without_them(data_folder, tmp_path):
+    words = ["data", "collect", "--task", "BallRun", "--episodes", "60", "--actors", "2"]
+    output = finish(prefine(tmp_path, *words))
     path = tmp_path / output.splitlines()[-1]
     assert path.parent == tmp_path / "data"
     collected, expected = (read_dsrl(file, "BallRun") for file in (path, next(data_folder.glob("*.hdf5"))))

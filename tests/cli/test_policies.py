@@ -12,6 +12,7 @@ from pathlib import Path
 import imageio.v3 as iio
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from prefine_ray.cli.parser import main
@@ -20,7 +21,12 @@ from prefine_ray.policies.files import load_policy
 from prefine_ray.tasks.spec import get_task
 from tests.small_sweep import finish, prefine
 
-FEW_STEPS = {"name": "short", "preferences": {"num_preferred": 10, "num_dispreferred": 5}, "finetune": {"steps": 20}}
+FEW_STEPS = {
+    "name": "short",
+    "preferences": {"num_preferred": 10, "num_dispreferred": 5},
+    "counterfactuals": "actors",  # of Ray, or in this process
+    "finetune": {"steps": 20, "advanced": {"refresh_every": 5}},
+}
 
 
 def finetune(data_folder: Path, folder: Path) -> list[str]:
@@ -32,9 +38,13 @@ def finetune(data_folder: Path, folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tuned(data_folder, tmp_path_factory) -> Path:
-    """The output folder of `prefine finetune --local`."""
-    folder = tmp_path_factory.mktemp("local")
-    assert main([*finetune(data_folder, folder), "--local"]) == 0
+    """The output folder of `prefine finetune --local`, in one thread as the processes of Ray."""
+    folder, threads = tmp_path_factory.mktemp("local"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert main([*finetune(data_folder, folder), "--local"]) == 0
+    finally:
+        torch.set_num_threads(threads)
     return folder / "tuned"
 
 
@@ -55,6 +65,7 @@ def test_every_seed_is_fine_tuned_to_a_file_of_its_own(tuned):
 
 @pytest.mark.ray
 def test_ray_train_gives_the_policies_of_this_process(tuned, data_folder, tmp_path):
+    """Its actors make the counterfactuals beside it, and the bits are the same."""
     finish(prefine(tmp_path, *finetune(data_folder, tmp_path)))
     for name in ("seed0.safetensors", "seed1.safetensors"):
         here, there = load_policy(tuned / name).state_dict(), load_policy(tmp_path / "tuned" / name).state_dict()

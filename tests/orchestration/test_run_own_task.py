@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prefine_ray.policies.files import load_policy
+from prefine_ray.results.folder import ResultsDir
 from tests.small_sweep import finish, prefine
 
-pytestmark = pytest.mark.timeout(1200)  # the two sweeps are one fixture
+pytestmark = pytest.mark.timeout(1200)  # the two runs are one fixture
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task"
 LOGGED = "{env: none, observations: 2, actions: 2, horizon: 50, thresholds: [10], reward_range: data}"
 CHANGES = [
@@ -23,22 +23,40 @@ CHANGES = [
     "weights=[5]",
     "base_steps=50",
     "finetune.steps=40",
+    "finetune.advanced.log_every=5",
+    "finetune.advanced.refresh_every=10",
     "evaluation.episodes=3",
     "evaluation.conditions=[noise1]",
+    "tasks=[Lane,Logged]",
 ]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example after two sweeps, on one actor and, of the task with an environment, on two."""
+    """The example after a sweep on one actor, and a copy in which two have evaluated again what needs no training."""
     copy = tmp_path_factory.mktemp("own") / "example"
     shutil.copytree(EXAMPLE, copy)
     subprocess.run([sys.executable, "drive.py", "lane.hdf5"], cwd=copy, check=True)
-    for actors, tasks, cells in (("1", "[Lane, Logged]", 10), ("2", "[Lane]", 6)):
-        sweep = ["sweep", "lane.yaml", "--results", f"results{actors}", "--actors", actors]
-        output = finish(prefine(copy, *sweep, "--set", *CHANGES, f"tasks={tasks}"))
-        assert f"{cells} cells finished, 0 of them failed" in output  # two seeds, two weights; and the base of Lane
+    _sweep(copy, actors=1)
+    shutil.copytree(copy / "results1", copy / "results2")
+    forget_evaluations(ResultsDir(copy / "results2"))
+    _sweep(copy, actors=2)
     return copy
+
+
+def _sweep(folder: Path, actors: int) -> None:
+    words = ["sweep", "lane.yaml", "--results", f"results{actors}", "--actors", str(actors), "--set", *CHANGES]
+    output = finish(prefine(folder, *words))
+    assert "10 cells finished, 0 of them failed" in output  # two tasks, seeds and weights; and the base of Lane
+
+
+def forget_evaluations(results: ResultsDir) -> None:
+    """Removes the rows of the base policy, and those of all policies under the condition."""
+    (base,) = [name for name in results.packs() if set(results.read_part("trials", name)["method"]) == {"base"}]
+    files = [*results.root.glob(f"parts/*/{base}.parquet"), *results.root.glob("parts/conditions/*.parquet")]
+    assert {file.parent.name for file in files} == {"episodes", "trials", "conditions"}
+    for file in (*files, results.root / "episodes.parquet"):
+        file.unlink()
 
 
 def rows(folder: Path, kind: str) -> pd.DataFrame:
@@ -49,11 +67,14 @@ def test_rows_do_not_depend_on_the_number_of_actors(folder: Path):
     one, two = (rows(folder / f"results{number}", "episodes") for number in (1, 2))
     pd.testing.assert_frame_equal(one, two)
     assert set(one["task"]) == {"Lane"}
-    assert one.groupby("cell").size().min() >= 3
-    for cell in one.loc[one["method"] == "prefine", "cell"].unique():
-        first, second = (load_policy(folder / f"results{n}" / "policies" / f"{cell}.safetensors") for n in (1, 2))
-        for name, values in first.state_dict().items():
-            assert values.equal(second.state_dict()[name]), name
+    assert one.groupby(["cell", "stage"]).size().min() >= 3
+
+
+def test_actors_make_counterfactuals_for_the_policy_of_one_interval_before(folder: Path):
+    curves = rows(folder / "results1", "curves")
+    assert set(curves["task"]) == {"Lane", "Logged"}
+    for _, of_task in curves.groupby("task"):
+        assert set(of_task["staleness"]) == {0.0, 5.0, 10.0, 15.0, 19.0}
 
 
 def test_the_table_says_what_is_normalised_by_what(folder: Path):

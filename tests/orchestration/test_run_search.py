@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from prefine_ray.analysis.search.table import read_search
+from prefine_ray.cli.parser import main
 from prefine_ray.experiment.config import parse_config
 from prefine_ray.experiment.search_config import load_search_config
 from prefine_ray.results.folder import ResultsDir
@@ -26,6 +27,7 @@ ONE_TASK = {
     **COMMON,
     "name": "one",
     "tasks": ["BallRun"],
+    "data": {"episodes": 60, "draws": "shared"},
     "search": {
         "trials": 1,
         "round": 1,
@@ -59,7 +61,7 @@ def written(results: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (results / "parts" / "trials").glob("[!.]*")}
 
 
-def test_a_search_of_one_task_runs_grows_and_is_reported(tmp_path):
+def test_a_search_of_one_task_runs_grows_and_is_reported(tmp_path, capsys):
     def run(*words: str | Path) -> str:
         return finish(prefine(tmp_path, *map(str, words)))
 
@@ -81,9 +83,10 @@ def test_a_search_of_one_task_runs_grows_and_is_reported(tmp_path):
     rows = [ResultsDir(results).read_part("episodes", name) for name in packs]
     assert [sorted(set(part["step"])) for part in rows] == [[5, 12], [5, 12] if trials["steps"][1] == 12 else [5]]
     assert all(set(part["seed"]) == {2000, 2001} and set(part["split"]) == {"tuning"} for part in rows)
-    assert "2 of 2 trials have ended, 0 failed" in run("status", results)
+    assert main(["status", str(results)]) == 0
+    assert "2 of 2 trials have ended, 0 failed" in capsys.readouterr().out
     (results / "tables" / "trials.md").unlink()
-    run("report", results)
+    assert main(["report", str(results)]) == 0
     assert (results / "tables" / "trials.md").exists()
     assert yaml.safe_load((results / "best.yaml").read_text())["finetune"]["steps"] in (5, 12)
 

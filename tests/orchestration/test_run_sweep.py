@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import ray
+import yaml
 from mlflow import MlflowClient
 
+from prefine_ray.cli.parser import main
+from prefine_ray.experiment.config import parse_config
 from prefine_ray.orchestration.evaluation import evaluation_parts
-from prefine_ray.policies.files import load_policy
+from prefine_ray.orchestration.prepare import prepare
+from prefine_ray.policies.files import PolicyFileError, load_policy
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.store import tracking_uri
 from tests.small_sweep import CELLS, CONFIG, finish, prefine, start
@@ -80,34 +85,22 @@ def test_sweep_is_in_mlflow(finished):
     assert len(children) == CELLS
 
 
-def test_second_run_does_no_work_twice(finished):
-    folder, _ = finished
-    parts = {path: path.stat().st_mtime_ns for path in (folder / "results" / "parts").rglob("*.parquet")}
-    finish(start(folder, CONFIG))
-    assert parts == {path: path.stat().st_mtime_ns for path in (folder / "results" / "parts").rglob("*.parquet")}
+def test_interrupted_sweep_on_one_actor_resumes_to_the_same_rows(finished, tmp_path):
+    """Neither the interruption nor the number of actors changes them.
 
-
-def test_number_of_actors_does_not_change_the_rows(finished, tmp_path):
-    """Data, counterfactuals and evaluation are done by one actor here, by two there."""
-    other = tmp_path / "two"
-    other.mkdir()
-    finish(start(other, {**CONFIG, "tasks": ["BallRun"]}, "--actors", "1"))
-    expected = rows(finished[0]).query("task == 'BallRun'").reset_index(drop=True)
-    pd.testing.assert_frame_equal(rows(other), expected)
-
-
-def test_interrupted_sweep_resumes_to_the_same_rows(finished, tmp_path):
+    Data and evaluation are done by one actor here, by two there.
+    """
     folder = tmp_path / "cut"
     folder.mkdir()
-    (folder.parent / "data").symlink_to(finished[0].parent / "data")
-    process = start(folder, CONFIG)
+    process = start(folder, {**CONFIG, "tasks": ["BallRun"]}, "--actors", "1")
     while process.poll() is None and not (folder / "results" / "ray" / "train").is_dir():
         time.sleep(0.2)  # until a fit has begun
     process.send_signal(signal.SIGINT)
     output = finish(process, status=130)
     (again,) = (line for line in output.splitlines() if line.startswith("Resume with: "))
     finish(prefine(folder, *shlex.split(again.removeprefix("Resume with: prefine "))))
-    pd.testing.assert_frame_equal(rows(folder), rows(finished[0]))
+    expected = rows(finished[0]).query("task == 'BallRun'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows(folder), expected)
 
 
 def test_evaluate_gives_the_rows_of_a_cell_again(finished):
@@ -121,7 +114,8 @@ def test_evaluate_gives_the_rows_of_a_cell_again(finished):
     assert scores["costs"] == recorded["cost"].tolist()
 
 
-@pytest.mark.parametrize("mode", ["actors", pytest.param("closed_loop", marks=pytest.mark.slow)])
+@pytest.mark.slow  # `test_run_own_task.py` has a sweep with such actors
+@pytest.mark.parametrize("mode", ["actors", "closed_loop"])
 def test_counterfactual_actors_in_a_sweep(finished, tmp_path, mode):
     folder = tmp_path / mode
     folder.mkdir()
@@ -134,19 +128,33 @@ def test_counterfactual_actors_in_a_sweep(finished, tmp_path, mode):
     assert rows(folder).query("stage == 'finetuned'")["return"].notna().all()
 
 
-def test_bad_inputs_are_one_clear_error(tmp_path):
-    cases = {
-        "finetune": ({"finetune": {"betta": 1}}, "Did you mean 'beta'?"),
-        "task": ({"tasks": ["BalRun"]}, "Did you mean 'BallRun'?"),
-        "base": ({"base": "nowhere.safetensors"}, "no such policy file"),
-        "preferences": (
-            {"tasks": ["BallRun"], "preferences": {"num_preferred": [10, 61]}},
-            "BallRun, threshold 20: 61 safe trajectories",
-        ),
-    }
-    for name, (change, message) in cases.items():
-        folder = tmp_path / name
-        folder.mkdir()
-        output = finish(start(folder, {**CONFIG, **change}), status=2)
-        assert message in output
-        assert "Traceback" not in output
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"finetune": {"betta": 1}}, "Did you mean 'beta'?"),
+        ({"tasks": ["BalRun"]}, "Did you mean 'BallRun'?"),
+    ],
+    ids=["setting", "task"],
+)
+def test_a_wrong_configuration_is_one_clear_error_before_ray_starts(tmp_path, capsys, change, message):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, **change}))
+    assert main(["sweep", str(config), "--results", str(tmp_path / "results")]) == 2
+    assert message in capsys.readouterr().err
+    assert not ray.is_initialized()
+
+
+def test_too_few_trajectories_are_one_clear_error_once_ray_runs(finished, tmp_path):
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (tmp_path / "data").symlink_to(finished[0].parent / "data")
+    few = {"tasks": ["BallRun"], "preferences": {"num_preferred": [10, 61]}}
+    output = finish(start(folder, {**CONFIG, **few}), status=2)
+    assert "BallRun, threshold 20: 61 safe trajectories" in output
+    assert "Traceback" not in output
+
+
+def test_a_missing_base_policy_is_told_before_data_are_collected(tmp_path):
+    config = parse_config(yaml.safe_dump({**CONFIG, "base": "nowhere.safetensors"}), "mini")
+    with pytest.raises(PolicyFileError, match=r"nowhere\.safetensors: no such policy file"):
+        prepare(config, tmp_path, actors=[])

@@ -19,7 +19,7 @@ CONFIG = {
     "weights": [0, 5],
     "toy_rates": [0.5, 2],
     "seeds": 2,
-    "data": {"episodes": 60},
+    "data": {"episodes": 60, "draws": "shared"},
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
     "finetune": {"steps": 20, "batch_size": 32, "advanced": {"log_every": 5, "checkpoint_every": 10}},
     "toy": {"steps": 15},
@@ -58,9 +58,10 @@ def test_help_names_the_method_and_the_axis(tmp_path: Path):
 
 
 @pytest.mark.ray
-def test_a_sweep_with_a_method_and_an_axis_of_ones_own(tmp_path: Path):
+def test_a_sweep_with_a_method_and_an_axis_of_ones_own(finished: tuple[Path, str], tmp_path: Path):
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(CONFIG))
-    output = run_with_toy(tmp_path, PREFINE, "sweep", "toy.yaml", "--results", "results")
+    data = str(finished[0].parent / "data")  # the same as here
+    output = run_with_toy(tmp_path, PREFINE, "sweep", "toy.yaml", "--results", "results", "--data-dir", data)
     trials = pd.read_parquet(tmp_path / "results" / "trials.parquet")
     assert set(trials["status"]) == {"finished"}
     toys = trials[trials["method"] == "toy"]

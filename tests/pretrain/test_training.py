@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from prefine_ray.policies.files import load_policy
 from prefine_ray.policies.zoo import ZOO
 from prefine_ray.pretrain.ladder import Snapshot, select_ladder
 from prefine_ray.pretrain.ppo import EpisodeMeter, Penalty, build_algorithm, generalized_advantages
-from prefine_ray.pretrain.recipes import recipe_for
+from prefine_ray.pretrain.recipes import RECIPES, recipe_for
 from prefine_ray.pretrain.rllib import Rollout
 from prefine_ray.pretrain.rllib_import import RLlibImportError, policy_from_rllib
 from prefine_ray.pretrain.training import PretrainError, cost_limit, pretrain, rising_limit
@@ -50,14 +51,19 @@ def cluster() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def stopped_and_resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A run stopped by Ctrl-C after its first snapshot, then resumed to its end; with its state in between."""
+    """A run stopped by Ctrl-C after its first snapshot, then resumed to its end; with its state in between.
+
+    Its start is searched for shortly, for two limits on the cost instead of eight.
+    """
     folder = tmp_path_factory.mktemp("run")
     threading.Thread(target=_interrupt_after_first_snapshot, args=(folder,), daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(TASK, folder, steps=STEPS, seed=3)
-    (state_file,) = folder.glob("checkpoints/*/progress.json")
-    state = json.loads(state_file.read_text())
-    pretrain(TASK, folder, steps=STEPS, seed=3, resume=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, TASK.name, replace(recipe_for(TASK), start_limits=(80, 9), generations=2))
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(TASK, folder, steps=STEPS, seed=3)
+        (state_file,) = folder.glob("checkpoints/*/progress.json")
+        state = json.loads(state_file.read_text())
+        pretrain(TASK, folder, steps=STEPS, seed=3, resume=True)
     return folder, state
 
 
