@@ -70,5 +70,5 @@ def best_of_each(candidates: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     is_safe = cost_to_judge(rows, groups.to_numpy()) <= 1.0
     value = rows[COST].where(~is_safe, -rows[REWARD])  # the lower the better
     order = pd.DataFrame({"group": groups, "unsafe": ~is_safe, "value": value, "weight": rows[WEIGHT]})
-    first = order.sort_values(list(order)).drop_duplicates("group").index
+    first = order.sort_values(["group", "unsafe", "value", "weight"]).drop_duplicates("group").index
     return rows.loc[first].reset_index(drop=True)

@@ -251,8 +251,12 @@ def _labelled(rows: pd.DataFrame, label: Callable[[pd.DataFrame], list[str]]) ->
     names = [name for name in names if name not in ("threshold", "weight")]
     numbers = rows.groupby(names, dropna=False, observed=True, sort=False).ngroup().to_numpy()
     _, first = np.unique(numbers, return_index=True)
-    distinct = rows[names].iloc[first].astype(dict.fromkeys(rows[names].select_dtypes("category"), object))
+    distinct = pd.DataFrame({name: _without_categories(rows[name].iloc[first]) for name in names})
     return pd.Categorical(label(distinct)).take(numbers)
+
+
+def _without_categories(column: pd.Series) -> pd.Series:
+    return column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
 
 
 def same_kind(kind: str) -> list[str]:

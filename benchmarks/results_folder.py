@@ -92,7 +92,7 @@ def write_pack(
     rng = numpy_generator(number, "scale")
     identity = pd.DataFrame([cell.identity for cell in pack.cells])
     is_base = pack.cells[0].method == BASE
-    ended = {"status": "finished", "error": "", **made_with(get_task(pack.task).suite)}
+    ended: dict[str, Any] = {"status": "finished", "error": "", **made_with(get_task(pack.task).suite)}
     rows = {"episodes": _episodes(pack, identity, rng)}
     if not is_base:
         rows["curves"] = _curves(identity, rng)

@@ -113,7 +113,7 @@ def _reward_span(rows: pd.DataFrame) -> tuple[float, float]:
 
 def _others_at_the_edge(rows: pd.DataFrame, low_limit: float, high_limit: float) -> pd.DataFrame:
     """The rows with what is told of each; those outside the limits moved to the edge, with an arrow and the reward."""
-    outside = np.sign(rows[REWARD] - rows[REWARD].clip(low_limit, high_limit))
+    outside = (rows[REWARD] - rows[REWARD].clip(low_limit, high_limit)).apply(np.sign)
     arrows = outside.map({-1.0: " ↓", 0.0: "", 1.0: " ↑"}) + rows[REWARD].map("{:.2f}".format).where(outside != 0, "")
     told = [f"{_name(row)}: {_values(row)}" for _, row in rows.iterrows()]
     moved = rows.assign(told=told, label=rows.apply(_label, axis=1) + arrows)
