@@ -80,7 +80,9 @@ def compare(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    return [Comparison(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
+    # Bullet's library prints a line too, before ours or, where C's standard output is buffered, at the end.
+    result = next(line for line in done.stdout.splitlines() if line.startswith("[{"))
+    return [Comparison(**fields) for fields in json.loads(result)]
 
 
 def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
@@ -90,9 +92,7 @@ def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
     noise = 0.5 * rng.standard_normal((spec.horizon, width))
     if kind == "policy":
         policy = policies(task)[seed % 2]
-        return lambda t, observation: rounded(
-            task, np.clip(policy.act(observation[None])[0] + 0.4 * noise[t], -1, 1)
-        ).astype(dtype)
+        return lambda t, observation: np.clip(policy.act(observation[None])[0] + 0.4 * noise[t], -1, 1).astype(dtype)
     if kind == "smooth":
         phases = np.arange(spec.horizon)[:, None] * rng.uniform(0.02, 0.3, width) + rng.uniform(0.0, 6.0, width)
         table = rng.uniform(0.1, 1.0) * np.sin(phases)
@@ -100,13 +100,8 @@ def actor(task: str, kind: str, dtype: str, seed: int) -> Actor:
         table = np.repeat(rng.choice([-bound, -1.0, 1.0, bound], (spec.horizon, width)), 5, axis=0)
     else:
         table = np.zeros_like(noise) if kind == "zero" else np.clip(noise, -1.0, 1.0)
-    table = rounded(task, table).astype(dtype)
+    table = table.astype(dtype)
     return lambda t, observation: table[t]
-
-
-def rounded(task: str, actions: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Those of the ant as multiples of 1 / 256: with NumPy 2, upstream rounds the torques of others to float32."""
-    return np.round(actions * 256) / 256 if task.startswith("Ant") else actions
 
 
 class Upstream:

@@ -59,7 +59,21 @@ def new_upstream(task: str) -> Any:
     with plain_streams():
         from bullet_safety_gym.envs.builder import EnvironmentBuilder
 
-        return EnvironmentBuilder(agent=agent, task=kind, obstacles={}, world=world)
+        env = EnvironmentBuilder(agent=agent, task=kind, obstacles={}, world=world)
+    multiply_in_double_precision(env.agent)
+    return env
+
+
+def multiply_in_double_precision(agent: Any) -> None:
+    """Makes the factors of upstream's commands NumPy's float64.
+
+    `float32 scalar * Python float` is a float64 with NumPy 1, for which upstream was written and with which the
+    references were made, and a float32 with NumPy 2, which moves a car by 1e-3 in an episode of float32 actions.
+    `float32 scalar * np.float64` is a float64 with both. (The drone computes with arrays: float32 with both.)
+    """
+    for factor in ("speed_multiplier", "steering_multiplier", "max_force"):
+        if hasattr(agent, factor):
+            setattr(agent, factor, np.float64(getattr(agent, factor)))
 
 
 @contextlib.contextmanager
@@ -92,13 +106,11 @@ def upstream_env(task: str, seed: int) -> Iterator[tuple[Any, NDArray[np.float64
 def random_actions(task: str, seed: int, steps: int) -> NDArray[np.float32]:
     """Actions [steps, act_dim] that each hold for a few steps, from gentle to violent.
 
-    Some are beyond the bounds, but of the ant: upstream charges for those. Those of the ant are multiples of 1 / 256:
-    with NumPy 2, upstream rounds the torques of others to float32.
+    Some are beyond the bounds, but of the ant: upstream charges for those.
     """
     rng = np.random.default_rng(seed)
     size = rng.choice([0.3, 1.0, 1.0 if task.startswith("Ant") else 1.5])
     held = rng.uniform(-size, size, (steps, get_task(task).act_dim)).astype(np.float32)
-    held = np.round(held * 256) / 256 if task.startswith("Ant") else held
     return np.repeat(held, rng.integers(1, 12), axis=0)[:steps]
 
 
