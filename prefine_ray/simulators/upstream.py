@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import os
@@ -20,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefine_ray.simulators.packages import package_folder
 
@@ -51,7 +53,8 @@ def import_safety_gymnasium(module: str) -> ModuleType:
     """Import a submodule of safety-gymnasium 1.0.0, such as "builder", without its package `__init__`.
 
     The `__init__` imports gymnasium modules that no longer exist, so an empty package stands in for it; and since
-    Python 3.11 dataclasses refuse ndarray defaults, which the package uses, so these become default factories.
+    Python 3.11 dataclasses refuse ndarray defaults, which the package uses, so these become default factories. Objects
+    are turned by quaternions of length 1, see `_unit_quaternion`.
 
     Raises:
         MissingSimulatorError: safety-gymnasium is not installed.
@@ -59,8 +62,20 @@ def import_safety_gymnasium(module: str) -> ModuleType:
     with _IMPORT_LOCK:
         if "safety_gymnasium" not in sys.modules:
             sys.modules["safety_gymnasium"] = _empty_package("safety_gymnasium")
+            utilities: Any = importlib.import_module("safety_gymnasium.utils.common_utils")
+            utilities.rot2quat = functools.partial(_unit_quaternion, utilities.rot2quat)
         with _array_defaults_allowed():
             return importlib.import_module(f"safety_gymnasium.{module}")
+
+
+def _unit_quaternion(rot2quat: Callable[[float], NDArray[np.float64]], angle: float) -> NDArray[np.float64]:
+    """Upstream's quaternion of a turn about the vertical axis, of length 1 to the last bit.
+
+    The compiler of mujoco 2.3 and 3.1 divides quaternions by their length; that of 3.3 leaves those that are within
+    1e-14 of 1. A car starts with wheels that just touch the ground or just do not, and there the last bit decides.
+    """
+    quaternion = rot2quat(angle)
+    return quaternion / np.sqrt(np.square(quaternion).sum())
 
 
 def _empty_package(name: str) -> ModuleType:
