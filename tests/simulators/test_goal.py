@@ -160,6 +160,7 @@ def test_a_goal_that_cannot_be_drawn_again_ends_the_episode(monkeypatch: pytest.
     pytest.fail("the goal was not reached")
 
 
+@pytest.mark.usefixtures("opengl")
 def test_the_picture_shows_the_copys_own_objects() -> None:
     batch = GoalBatch(get_task("CarGoal1"), 2)
     for index in range(2):

@@ -140,6 +140,7 @@ def test_a_world_without_room_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
         batch.reset(0, 4)
 
 
+@pytest.mark.usefixtures("opengl")
 def test_the_picture_shows_the_copys_own_episode() -> None:
     with navigation_batch("PointGoal1", 2) as batch:
         for index in range(2):
