@@ -68,7 +68,7 @@ def multiply_in_double_precision(agent: Any) -> None:
     """Makes the factors of upstream's commands NumPy's float64.
 
     `float32 scalar * Python float` is a float64 with NumPy 1, for which upstream was written and with which the
-    references were made, and a float32 with NumPy 2, which moves a car by 1e-3 in an episode of float32 actions.
+    references were made, and a float32 with NumPy 2, which moves cars and ants with float32 actions by 0.03 and more.
     `float32 scalar * np.float64` is a float64 with both. (The drone computes with arrays: float32 with both.)
     """
     for factor in ("speed_multiplier", "steering_multiplier", "max_force"):
