@@ -38,7 +38,7 @@ def register(add: Commands) -> None:
 
 def status(options: Options) -> None:
     """Prints the progress of a sweep or a search."""
-    from prefine_ray.analysis.status import status_text
+    from prefine_ray.analysis.progress.status import status_text
     from prefine_ray.results.folder import ResultsDir
 
     text = search_status_text if ResultsDir(options.results).is_search else status_text
@@ -58,7 +58,7 @@ def report(options: Options) -> None:
 
 def sync(options: Options) -> int:
     """Sends missing cells to MLflow; 1 when some could not be sent, or files are damaged."""
-    from prefine_ray.analysis.status import damage_lines
+    from prefine_ray.analysis.progress.status import damage_lines
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.own_tasks import add_stored_tasks
     from prefine_ray.tracking.tensorboard import write_events
@@ -137,10 +137,10 @@ def _show_budget(folders: list[Path], output: Path | None) -> None:
 
 def search_status_text(root: Path) -> str:
     """How many trials have ended, what the driver does, the best trial so far."""
+    from prefine_ray.analysis.progress.status import damage_lines, driver_line
     from prefine_ray.analysis.rows import ResultsError
     from prefine_ray.analysis.search.report import best_line, count_line, where
     from prefine_ray.analysis.search.table import read_search
-    from prefine_ray.analysis.status import damage_lines, driver_line
     from prefine_ray.experiment.search_config import load_search_config
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.results.heartbeat import read_state

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from prefine_ray.analysis.condition_plan import missing_evaluations, missing_in, picked_weight
+from prefine_ray.analysis.progress.status import status_text
 from prefine_ray.analysis.rows import load_results
-from prefine_ray.analysis.status import status_text
 from prefine_ray.analysis.summary import summarize
 from prefine_ray.experiment.config import dump_config, make_config
 from prefine_ray.results.folder import ResultsDir

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.results_folder import grid_config, make_folder
 from prefine_ray.analysis.columns import METRICS
-from prefine_ray.analysis.ended import ended_cells, run_rows
+from prefine_ray.analysis.progress.ended import ended_cells, run_rows
+from prefine_ray.analysis.progress.status import status_text
 from prefine_ray.analysis.rows import episode_table, run_table
-from prefine_ray.analysis.status import status_text
 from prefine_ray.results.folder import ResultsDir
 
 

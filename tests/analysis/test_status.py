@@ -3,7 +3,7 @@ import time
 
 import pandas as pd
 
-from prefine_ray.analysis.status import status_text
+from prefine_ray.analysis.progress.status import status_text
 from prefine_ray.experiment.config import dump_config, make_config
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task

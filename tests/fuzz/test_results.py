@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from prefine_ray.analysis import rows as rows_module
-from prefine_ray.analysis import status as status_module
+from prefine_ray.analysis.progress import status as status_module
+from prefine_ray.analysis.progress.status import status_text
 from prefine_ray.analysis.rows import load_results
-from prefine_ray.analysis.status import status_text
 from prefine_ray.core import tables
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.experiment.config import dump_config, make_config

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefine_ray.analysis.status import driver_line
+from prefine_ray.analysis.progress.status import driver_line
 from prefine_ray.results import heartbeat as module
 from prefine_ray.results.folder import StorageError
 from prefine_ray.results.heartbeat import UNREADABLE, Heartbeat, RunningPack, read_state

@@ -23,8 +23,8 @@ from prefine_ray.analysis.columns import (
     WEIGHT,
 )
 from prefine_ray.analysis.condition_plan import asked_conditions, missing_evaluations
-from prefine_ray.analysis.ended import ended_cells, run_rows
 from prefine_ray.analysis.estimates import policy_rows
+from prefine_ray.analysis.progress.ended import ended_cells, run_rows
 from prefine_ray.analysis.rows import kind_parts
 from prefine_ray.analysis.summary import picked_weights
 from prefine_ray.core.errors import last_line
