@@ -57,7 +57,7 @@ def page() -> str:
         "These keys of the top level are others in a search:",
         _table([(n, (SearchConfig, f)) for n, f in changed]),
         "## A study with simulated raters",
-        "`prefine labels study` takes a file of these keys; `selection` and `finetune` are those of a sweep.",
+        "`prefine labels study` takes a file of these keys; `data`, `selection` and `finetune` are those of a sweep.",
         _table(list(_plain_fields(StudyConfig))),
     ]
     return "\n\n".join(parts) + "\n"

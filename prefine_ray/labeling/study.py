@@ -19,16 +19,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from prefine_ray.core.errors import DamagedFileError
-from prefine_ray.core.files import file_digest
 from prefine_ray.core.hashing import digest
 from prefine_ray.core.provenance import made_with, physics
 from prefine_ray.core.seeding import derive
 from prefine_ray.core.tables import read_table, write_table
-from prefine_ray.data.hdf5 import read_dsrl, write_dsrl
+from prefine_ray.data.episodes import EpisodeSummary
+from prefine_ray.data.hdf5 import read_dsrl, read_summary, write_dsrl
 from prefine_ray.data.preferences import PreferenceSets
 from prefine_ray.data.trajectories import Trajectories, concatenate
 from prefine_ray.experiment.cells import RESULT_VERSION
 from prefine_ray.experiment.job import member
+from prefine_ray.experiment.replicates import draw_from_set, recipes
 from prefine_ray.labeling.active import features
 from prefine_ray.labeling.answers import Answer
 from prefine_ray.labeling.simulated import (
@@ -47,8 +48,9 @@ from prefine_ray.methods.registry import LearnerInputs, get_method
 from prefine_ray.methods.selection import select_preferred
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, stack
-from prefine_ray.rollouts.collection import DataConfig, behaviours, make_data_set_here, recipe_digest
+from prefine_ray.rollouts.collection import behaviours, make_data_set_here, recipe_digest
 from prefine_ray.rollouts.evaluation import evaluate, evaluation_seeds
+from prefine_ray.rollouts.rollout import rollout_copies
 from prefine_ray.rollouts.scores import episode_scores, score_means
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import Task, get_task
@@ -128,7 +130,7 @@ def run_study(config: StudyConfig, folder: Path) -> Iterator[Pack]:
         if not waiting:
             continue
         study = TaskStudy(config, get_task(task), folder)
-        with closing(VectorStepper(task, config.evaluation_episodes)) as stepper:
+        with closing(VectorStepper(task, study.at_once * config.evaluation_episodes)) as stepper:
             for pack in waiting:
                 write_table(part_path(config, pack, folder), pd.DataFrame(study.rows(pack, stepper)))
                 yield pack
@@ -148,18 +150,30 @@ class TaskStudy:
         self.replicates = [make_replicate(config, task, number, folder) for number in range(config.replicates)]
         self._answers: dict[tuple[Any, ...], list[Answer]] = {}
 
+    @property
+    def at_once(self) -> int:
+        """How many policies are evaluated in one batch."""
+        return max(1, rollout_copies(self.task.name) // self.config.evaluation_episodes)
+
     def rows(self, pack: Pack, stepper: VectorStepper) -> list[dict[str, Any]]:
-        """Trains and evaluates the policies of a pack; one row for each."""
+        """Trains and evaluates the policies of a pack; one row for each.
+
+        Args:
+            pack: of this task.
+            stepper: with copies for the episodes of `at_once` policies.
+        """
         if pack.use is None:
-            return [self._row(pack, one.base, one, stepper, {}) for one in self.replicates]
+            tables = self._evaluated([one.base for one in self.replicates], self.replicates, stepper)
+            both = zip(self.replicates, tables, strict=True)
+            return [self._row(pack, one, table, {}) for one, table in both]
         cells = [
             self._judged(pack.use, pack.answers, *point)
             for point in product(self.config.orders, self.config.errors, self.replicates)
         ]
-        policies = self._trained(pack.use, cells)
+        tables = self._evaluated(self._trained(pack.use, cells), [cell.replicate for cell in cells], stepper)
         return [
-            self._row(pack, policy, cell.replicate, stepper, self._judgement(cell))
-            for cell, policy in zip(cells, policies, strict=True)
+            self._row(pack, cell.replicate, table, self._judgement(cell))
+            for cell, table in zip(cells, tables, strict=True)
         ]
 
     # ------------------------------------------------------------------ answers
@@ -203,7 +217,8 @@ class TaskStudy:
     def _trained(self, use: Use, cells: Sequence[Judged]) -> list[GaussianPolicy]:
         """The policy of each cell; where answers leave a side empty, the base policy as it is."""
         trained = [index for index, cell in enumerate(cells) if cell.sides is not None]
-        policies = [cell.replicate.base for cell in cells]
+        bounds = (self.config.finetune.log_std_min, self.config.base.log_std_bounds[1])  # as trained ones have
+        policies = [cell.replicate.base.with_log_std_bounds(bounds) for cell in cells]
         if trained:
             population = self._population(use, [cells[index] for index in trained])
             for place, index in enumerate(trained):
@@ -233,17 +248,23 @@ class TaskStudy:
         )
         return replace(made, base=self.replicates.index(cell.replicate))
 
+    def _evaluated(
+        self, policies: Sequence[GaussianPolicy], replicates: Sequence[Replicate], stepper: VectorStepper
+    ) -> list[EpisodeSummary]:
+        """The evaluation episodes of each policy; the last batch is filled up with its last policy."""
+        count, size, found = self.config.evaluation_episodes, self.at_once, list[EpisodeSummary]()
+        for first in range(0, len(policies), size):
+            chosen = [min(index, len(policies) - 1) for index in range(first, first + size)]
+            numbers = [replicates[index].number for index in chosen]
+            seeds = [evaluation_seeds(self.config.seed, self.task.name, number, count) for number in numbers]
+            table = evaluate(stack([policies[index] for index in chosen]), stepper, np.concatenate(seeds))
+            found += [table.part(place * count, (place + 1) * count) for place in range(size)]
+        return found[: len(policies)]
+
     def _row(
-        self,
-        pack: Pack,
-        policy: GaussianPolicy,
-        replicate: Replicate,
-        stepper: VectorStepper,
-        judgement: Mapping[str, Any],
+        self, pack: Pack, replicate: Replicate, table: EpisodeSummary, judgement: Mapping[str, Any]
     ) -> dict[str, Any]:
         task, count = self.task, self.config.evaluation_episodes
-        seeds = evaluation_seeds(self.config.seed, task.name, replicate.number, count)
-        table = evaluate(policy, stepper, seeds)
         sums = (table.returns, table.costs, table.terminated)
         return {
             "task": task.name,
@@ -262,15 +283,16 @@ class TaskStudy:
 
 
 def make_replicate(config: StudyConfig, task: Task, number: int, folder: Path) -> Replicate:
-    """The data set and the base policy of a replicate; what is in the folder is used."""
-    recipe = DataConfig(episodes=config.episodes, seed=derive(config.seed, "replicate", number))
+    """The episodes and the base policy of a replicate; what is in the folder is used."""
+    recipe = recipes(config.data, range(config.replicates), ())[number]
     name = recipe_digest(task, recipe, behaviours(task, recipe.source))
-    path = folder / "data" / f"{task.name}-{config.episodes}-{name}.hdf5"
+    path = folder / "data" / f"{task.name}-{recipe.episodes}-{name}.hdf5"
     if not path.exists():
         write_dsrl(path, make_data_set_here(task, recipe), {"task": task.name, "recipe": name})
+    drawn = draw_from_set(recipe, task.name, number, len(read_summary(path, task)))
     stream = derive(config.seed, "base", number)
-    base = folder / "data" / clone_name(task, file_digest(path), stream, config.base, "clone")
+    base = folder / "data" / clone_name(task, digest([name, drawn]), stream, config.base, "clone")
     if not base.exists():
-        policy, header = clone_base(task, path, stream, config.base)
+        policy, header = clone_base(task, path, stream, config.base, episodes=drawn)
         save_policy(policy, base, header)
-    return Replicate(number, read_dsrl(path, task), load_policy(base))
+    return Replicate(number, read_dsrl(path, task, drawn), load_policy(base))

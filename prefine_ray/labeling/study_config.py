@@ -16,6 +16,7 @@ from prefine_ray.labeling.simulated import Order, Use
 from prefine_ray.methods.cloning import CloneConfig
 from prefine_ray.methods.prefine.settings import FineTuneSettings
 from prefine_ray.methods.selection import CLONES, Selection, SelectionSettings
+from prefine_ray.rollouts.collection import DataConfig
 from prefine_ray.tasks.spec import get_task
 
 
@@ -31,14 +32,15 @@ class StudyConfig(Section):
     orders: OneOrSeveral[Order] = ("random", "active")  # of the questions
     errors: OneOrSeveral[Fraction] = (0.0, 0.1, 0.2, 0.3)  # probabilities of a wrong answer
     answers: OneOrSeveral[Annotated[int, Field(gt=0, le=POOL)]] = (10, 20, 40, 80, 160)  # how many are trained on
-    episodes: Positive = 200  # of the data of each replicate
+    # Rolled-out data; draws: own (a set for each replicate), or overlapping (two thirds of one set each).
+    data: DataConfig = DataConfig(episodes=200)
     margin: Share = 0.5  # raters call a clip safe that costs at most margin * the task's middle threshold
     base_steps: Positive = 3000  # gradient steps of the cloned base policies
     hidden: tuple[Positive, ...] = (256, 256)  # hidden layers of all policies
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 20.0  # w of L = w L_safety + L_reward
     selection: Selection = SelectionSettings(rule="contrast")  # but with pairs as pairs, where all are trained on
     selection_steps: Positive = CLONES.steps  # gradient steps of the clones that the selection compares
-    finetune: FineTuneSettings = FineTuneSettings()
+    finetune: FineTuneSettings = FineTuneSettings()  # its batch_size is that of the clones, too
     evaluation_episodes: Positive = 20  # per policy
 
     @field_validator("tasks")
@@ -49,7 +51,7 @@ class StudyConfig(Section):
     @property
     def base(self) -> CloneConfig:
         """How base policies are cloned."""
-        return CloneConfig(steps=self.base_steps, hidden=self.hidden)
+        return CloneConfig(steps=self.base_steps, batch_size=self.finetune.batch_size, hidden=self.hidden)
 
     @property
     def clones(self) -> CloneConfig:

@@ -23,7 +23,7 @@ SMALL = {
     "errors": [0.0, 0.3],
     "answers": [12],
     "uses": ["labels", "pairs"],
-    "episodes": 20,
+    "data": {"episodes": 30, "draws": "overlapping"},
     "base_steps": 10,
     "hidden": [8],
     "selection_steps": 10,
