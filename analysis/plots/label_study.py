@@ -61,7 +61,7 @@ def _draw(axes: Axes, cells: pd.DataFrame, base: pd.Series, colors: dict[float, 
     axes.axhline(1.0, color=INK, linestyle="--", linewidth=1.0, zorder=1)
     for cost in base:
         axes.axhline(cost, color=INK, linestyle=":", linewidth=1.0, zorder=1)
-    for (order, error), line in cells.sort_values("answers").groupby(["order", "error_rate"]):  # type: ignore[misc]
+    for (order, error), line in cells.sort_values("answers").groupby(["order", "error_rate"]):
         color = colors[error]
         axes.plot(line["answers"], line[COST], color=color, linestyle=_STYLES[order], linewidth=1.4, zorder=2)
         for is_safe, part in line.groupby(line[SAFETY] == SAFE):

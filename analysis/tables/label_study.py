@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,9 +97,9 @@ def _score(row: pd.Series, name: str, style: str) -> Cell:
     return Cell(f"{row[name]:.2f}", interval, style)
 
 
-def _in_order(cells: pd.DataFrame, keys: list[str]) -> Iterator[tuple[tuple, pd.DataFrame]]:
+def _in_order(cells: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
     """The groups, tasks in the order of the rows, uses as in USES after the base, random before active questions."""
     places = {use: place for place, use in enumerate(USES, start=1)}
     ordered = cells.assign(_use=cells["use"].map(places).fillna(0), _order=cells["order"] != "random")
     ordered = ordered.sort_values([TASK, "_use", "_order", "error_rate", "answers"], kind="stable")
-    yield from ordered.groupby(keys, sort=False)  # type: ignore[misc]
+    yield from ordered.groupby(keys, sort=False)
