@@ -30,10 +30,9 @@ from prefine_ray.methods.prefine.settings import Counterfactual, FineTuneSetting
 from prefine_ray.methods.registry import LearnerInputs
 from prefine_ray.methods.selection import ALL, SelectionSettings
 from prefine_ray.policies.gaussian import GaussianPolicy
-from prefine_ray.rollouts.collection import DataConfig, behaviours, make_data_set
+from prefine_ray.rollouts.collection import DataConfig, make_data_set_here
 from prefine_ray.rollouts.evaluation import evaluate as evaluate_policy
 from prefine_ray.rollouts.evaluation import evaluation_seeds
-from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
 from prefine_ray.rollouts.scores import scores
 from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import get_task
@@ -50,15 +49,7 @@ def collect(task: str, episodes: int = 300, seed: int = 0) -> Trajectories:
     Raises:
         UnknownTaskError: no task has this name.
     """
-    known, config = get_task(task), DataConfig(episodes=episodes, seed=seed)
-
-    def roll_out(units: Sequence[RolloutUnit]) -> list[Trajectories]:
-        stepper = VectorStepper(known.name, units[0].copies)
-        parts = [run_unit(unit, stepper) for unit in units]
-        stepper.close()
-        return parts
-
-    return make_data_set(known, config, behaviours(known, config.source), roll_out)
+    return make_data_set_here(get_task(task), DataConfig(episodes=episodes, seed=seed))
 
 
 def split_preferences(

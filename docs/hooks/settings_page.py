@@ -21,6 +21,7 @@ from prefine_ray.core.settings import _listed
 from prefine_ray.experiment.axes import axes
 from prefine_ray.experiment.config import SweepConfig, config_type
 from prefine_ray.experiment.search_config import SearchConfig, SearchSettings
+from prefine_ray.labeling.study_config import StudyConfig
 from prefine_ray.methods.registry import methods
 from prefine_ray.tasks.spec import BENCHMARK
 
@@ -55,6 +56,9 @@ def page() -> str:
     parts += [
         "These keys of the top level are others in a search:",
         _table([(n, (SearchConfig, f)) for n, f in changed]),
+        "## A study with simulated raters",
+        "`prefine labels study` takes a file of these keys; `data`, `selection` and `finetune` are those of a sweep.",
+        _table(list(_plain_fields(StudyConfig))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -67,6 +71,7 @@ def undocumented() -> list[str]:
         if section := _section(field):
             found |= {f"{key}.{name}": place for name, place in _deep_fields(section)}
     found |= {f"search.{name}": place for name, place in _deep_fields(SearchSettings)}
+    found |= {f"study.{name}": place for name, place in _plain_fields(StudyConfig)}
     return [name for name, (owner, _) in found.items() if not comment_of(owner, name.split(".")[-1])]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from prefine_ray.cli.options import Commands, Options, completed_by, config_name
 
 if TYPE_CHECKING:
     from prefine_ray.experiment.config import SweepConfig
+    from prefine_ray.labeling.study_config import StudyConfig
 
 
 def register(add: Commands) -> None:
@@ -51,12 +53,15 @@ def show(options: Options) -> None:
 
 
 def check(options: Options) -> None:
-    """Checks a sweep's or a search's configuration and prints its grid."""
+    """Checks the configuration of a sweep, a search or a study and prints its grid."""
     from prefine_ray.experiment.config import load_config
     from prefine_ray.experiment.search_config import SearchConfig, is_search_file, load_search_config
     from prefine_ray.experiment.shipped import find_config
+    from prefine_ray.labeling.study_config import is_study_file, load_study
 
     path = find_config(options.config)
+    if is_study_file(path):
+        return print(f"{path}: valid\n{_study_line(load_study(path))}")
     config = load_search_config(path) if is_search_file(path) else load_config(path)
     print(f"{path}: valid")
     print(_search_line(config) if isinstance(config, SearchConfig) else _grid_lines(config))
@@ -70,6 +75,15 @@ def _search_line(config: SweepConfig) -> str:
     return (
         f"{config.name}: a search over {', '.join(config.search.space)}: {config.search.trials} trials of {cells} "
         f"cells, {of_tasks} on {seeds} tuning seed{'s' if seeds > 1 else ''}"
+    )
+
+
+def _study_line(config: StudyConfig) -> str:
+    tasks, grid = len(config.tasks), (config.uses, config.answers, config.orders, config.errors)
+    cells = math.prod(len(axis) for axis in grid) * config.replicates
+    return (
+        f"{config.name}: a study with simulated raters on {', '.join(config.tasks)}: {tasks * cells} cells, and "
+        f"{tasks * config.replicates} base policies"
     )
 
 

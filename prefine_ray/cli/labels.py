@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefine_ray.cli import label_study
 from prefine_ray.cli.options import (
     COUNT,
     SEED,
@@ -49,6 +50,7 @@ def register(add: Commands) -> None:
     _sets_options(of_answers("sets", sets, "make labels of pairs by Bradley-Terry scores", example))
     example = "prefine labels import export.json --task BallRun --output pairs.csv"
     _import_options(of_answers("import", import_pairs, "make pairs of a JSON export of Label Studio", example))
+    label_study.register(of_answers)
 
 
 def _label_options(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,10 @@ from prefine_ray.tasks.spec import BENCHMARK, get_task
 
 CLONED_BASES = ("clone", "bc_all")  # values of `base` that are made from the data
 _MAX_SEEDS = 10_000
+_OTHERS = {  # keys of other kinds of configurations, what these are, and the command that takes them
+    "search": "a search of hyperparameters; run `prefine search",
+    "answers": "a study with simulated raters; run `prefine labels study",
+}
 Seed = Annotated[int, Field(ge=0)]
 FIRST_TUNING_SEED = 1000  # where `tuning_seeds` is a number
 
@@ -316,8 +320,9 @@ def parse_config_as(
     whole = config_type(kind)
     if odd := [key for key in content if not isinstance(key, str)]:
         raise ConfigError(f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(whole.model_fields)}")
-    if "search" in content and "search" not in kind.model_fields:
-        raise ConfigError(f"{source}: search: this is a search of hyperparameters; run `prefine search {source}`")
+    for key, command in _OTHERS.items():
+        if key in content and key not in kind.model_fields:
+            raise ConfigError(f"{source}: {key}: this is {command} {source}`")
     for key, value in (overrides or {}).items():
         _set(content, key, value, source)
     try:

@@ -16,6 +16,8 @@ from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.labeling.answers import Answer
 from prefine_ray.labeling.questions import Question
 
+WARM_UP = 10  # questions at random before the ensemble chooses
+POOL = 500  # pairs that the ensemble chooses among, at least
 _MEMBERS = 8
 _NEWTON_STEPS = 8
 _PRIOR = 1.0  # precision of the weights' normal prior
@@ -60,6 +62,13 @@ def disagreement(
     asked = question_rows(table, questions)
     samples = [rng.integers(len(told), size=len(told)) for _ in range(_MEMBERS)]
     return np.var([expit(asked @ fitted(rows[sample], targets[sample])) for sample in samples], axis=0)
+
+
+def most_telling(
+    table: NDArray[np.float64], answers: Sequence[Answer], questions: Sequence[Question], rng: np.random.Generator
+) -> Question:
+    """Of at least one question the one that the ensemble disagrees on most; arguments as `disagreement`."""
+    return questions[int(np.argmax(disagreement(table, answers, questions, rng)))]
 
 
 def fitted(rows: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.float64]:

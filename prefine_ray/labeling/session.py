@@ -19,7 +19,7 @@ from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import write_text
 from prefine_ray.core.seeding import numpy_generator
 from prefine_ray.data.judgement_files import judgement_text
-from prefine_ray.labeling.active import disagreement
+from prefine_ray.labeling.active import POOL, WARM_UP, most_telling
 from prefine_ray.labeling.agreement import agreement, verdicts
 from prefine_ray.labeling.answers import AnswerFile, rater_name
 from prefine_ray.labeling.clips import Clips
@@ -27,8 +27,6 @@ from prefine_ray.labeling.questions import ANSWERS, Kind, Question, draw_questio
 from prefine_ray.labeling.views import VIEWS, view
 
 ANSWER_FILE, ABOUT_FILE = "answers.csv", "session.json"
-_WARM_UP = 10  # questions at random before the ensemble chooses
-_POOL = 500  # pairs that the ensemble chooses among, at least
 _AHEAD = 3  # questions whose clips are made ready
 
 
@@ -91,7 +89,7 @@ class Session:
         self._questions = draw_questions(settings.kind, trajectories, settings.count, settings.seed)
         if not self._questions:
             raise SessionError(f"{len(trajectories)} trajectories are too few for a question")
-        size = max(_POOL, settings.count)
+        size = max(POOL, settings.count)
         self._pool = draw_questions(settings.kind, trajectories, size, settings.seed) if table is not None else []
         self._present: dict[str, Question | None] = {}
         self._lock = Lock()
@@ -206,7 +204,7 @@ class Session:
 
     def _next(self, rater: str) -> Question | None:
         own, order = [answer.question for answer in self._file.of(rater)], self._order(rater)
-        if self._table is None or len(own) < _WARM_UP:
+        if self._table is None or len(own) < WARM_UP:
             return next(still_open(order, own), None)
         return self._most_telling(rater, own) if len(own) < len(order) else None
 
@@ -221,8 +219,7 @@ class Session:
             return once[generator.integers(len(once))].turned()
         if not candidates:
             return None
-        values = disagreement(self._table, self._file.standing, candidates, generator)
-        chosen = candidates[int(np.argmax(values))]
+        chosen = most_telling(self._table, self._file.standing, candidates, generator)
         return chosen.turned() if generator.random() < 0.5 else chosen
 
     def _make_ready(self, rater: str, question: Question) -> None:

@@ -76,6 +76,7 @@ def select_preferred(
     members: Sequence[Member],
     selections: Sequence[SelectionSettings],
     base: GaussianPolicy,
+    clones: CloneConfig = CLONES,
 ) -> list[Member]:
     """The members with the preferred trajectories that are trained on.
 
@@ -84,12 +85,13 @@ def select_preferred(
         members: any number.
         selections: per member.
         base: the base policies that `Member.base` numbers.
+        clones: settings of the clones that contrasts compare.
     """
     rules = [selection.rule for selection in selections]
     comparing = [index for index, rule in enumerate(rules) if rule in ("likely", "contrast")]
     contrasting = [index for index, rule in enumerate(rules) if rule == "contrast"]
     likelihood = dict(zip(comparing, _likelihoods(base, trajectories, [members[i] for i in comparing]), strict=True))
-    contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting]), strict=True))
+    contrast = dict(zip(contrasting, contrasts(trajectories, [members[i] for i in contrasting], clones), strict=True))
     chosen = []
     for index, (member, selection) in enumerate(zip(members, selections, strict=True)):
         equal = np.zeros(len(trajectories))
@@ -134,7 +136,9 @@ def highest(keys: Sequence[NDArray[Any]], episodes: NDArray[np.int64], share: fl
     return np.sort(episodes[order[:count]])
 
 
-def contrasts(trajectories: Trajectories, members: Sequence[Member]) -> list[NDArray[np.float64]]:
+def contrasts(
+    trajectories: Trajectories, members: Sequence[Member], config: CloneConfig = CLONES
+) -> list[NDArray[np.float64]]:
     """Per member the mean log pi_p(a|s) - log pi_np(a|s) of each of its preferred episodes, [E]; 0 for others.
 
     Members of the same sets share it.
@@ -143,7 +147,7 @@ def contrasts(trajectories: Trajectories, members: Sequence[Member]) -> list[NDA
     distinct = [members[sets.index(key)] for key in dict.fromkeys(sets)]
     if not distinct:
         return []
-    clones = clone_sides(trajectories, distinct, CLONES)
+    clones = clone_sides(trajectories, distinct, config)
     of_side = [
         [_of_episodes(side.select(index), trajectories, member.preferred) for index, member in enumerate(distinct)]
         for side in clones

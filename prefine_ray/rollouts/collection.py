@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,8 @@ from prefine_ray.core.settings import Positive, Section
 from prefine_ray.data.trajectories import Trajectories, concatenate
 from prefine_ray.policies.files import load_policy_for
 from prefine_ray.policies.zoo import ZOO
-from prefine_ray.rollouts.rollout import RolloutUnit
+from prefine_ray.rollouts.rollout import RolloutUnit, run_unit
+from prefine_ray.simulators import VectorStepper
 from prefine_ray.tasks.spec import Task
 
 RECIPE_VERSION = 3  # raise when a change of the code changes the data
@@ -175,6 +177,16 @@ def make_data_set(
 ) -> Trajectories:
     """The data set of a recipe; `roll_out` gives the episodes of each unit, in their order."""
     return assemble(task, config, roll_out(plan_units(task, config, chosen)), len(chosen))
+
+
+def make_data_set_here(task: Task, config: DataConfig) -> Trajectories:
+    """The data set of a recipe, rolled out in this process."""
+
+    def roll_out(units: Sequence[RolloutUnit]) -> list[Trajectories]:
+        with closing(VectorStepper(task.name, units[0].copies)) as stepper:
+            return [run_unit(unit, stepper) for unit in units]
+
+    return make_data_set(task, config, behaviours(task, config.source), roll_out)
 
 
 def assemble(task: Task, config: DataConfig, parts: list[Trajectories], num_behaviours: int) -> Trajectories:
