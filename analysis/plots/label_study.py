@@ -15,7 +15,7 @@ from prefine_ray.analysis.columns import COST, SAFETY, TASK
 from prefine_ray.analysis.plots.style import INK, SAFE_SHADE, panel_grid, plain_axes, weight_colors
 from prefine_ray.analysis.tables.label_study import USES, study_cells
 
-_STYLES = {"random": "-", "active": (0, (3, 1.5))}  # lines by order of the questions
+_STYLES: dict[str, Any] = {"random": "-", "active": (0, (3, 1.5))}  # lines by order of the questions
 
 
 def answers_figure(rows: pd.DataFrame) -> Figure:

@@ -53,7 +53,7 @@ def until_safe_table(cells: pd.DataFrame) -> Table:
     judged = cells[cells["answers"] > 0]
     errors = sorted(judged["error_rate"].unique())
     columns = (*_names(), *(Column(f"{error:.0%} wrong") for error in errors))
-    lines = []
+    lines: list[Row] = []
     for (task, use, order), group in _in_order(judged, [TASK, "use", "order"]):
         found = [answers_until_safe(group[group["error_rate"] == error]) for error in errors]
         texts = [NOTHING if np.isnan(count) else f"{count:g}" for count in found]
@@ -71,7 +71,7 @@ def until_safe_table(cells: pd.DataFrame) -> Table:
 def cell_table(cells: pd.DataFrame) -> Table:
     """Every cell's scores; the base policies first."""
     numbers = ("Wrong", "Answers", "Safe among preferred", "Reward", "Cost")
-    lines = []
+    lines: list[Row] = []
     for (task, use, order, error, count), group in _in_order(cells, [*LINE, "answers"]):
         row = group.iloc[0]
         share = NOTHING if np.isnan(row["preferred_safe"]) else f"{row['preferred_safe']:.0%}"

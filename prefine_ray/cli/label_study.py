@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ def register(add: Commands) -> None:
 
 def study(options: Options) -> None:
     """Runs what is not finished of a study, then writes its rows, table and figure."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # before NumPy: on small matrices its threads wait for one another
     from filelock import Timeout
 
     from prefine_ray.core.files import locked
