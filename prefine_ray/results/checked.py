@@ -1,8 +1,8 @@
-"""Which finished packs were found whole, so that `prefine status` and `report` read only what has changed since.
+"""Which finished packs were found whole, so that `prefine status` reads only what has changed since.
 
-DIR/cache/checked.json holds, for each pack, its policies and a text of how its files looked (size, time of the last
-change). A file whose bytes rot on the disk keeps its looks: `prefine sweep` and `sync` read everything whatever is
-noted here. The file may be deleted at any time.
+DIR/cache/checked.json holds, for each pack, its policies and a text of how its files looked (size, times and inode, so
+that a copy of the folder is read again). A file whose bytes rot on the disk keeps its looks: `prefine report`, `sweep` and
+`sync` read everything whatever is noted here. The file may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from prefine_ray.core.hashing import digest
 from prefine_ray.results.paths import ResultsPaths
 
 _RECENT_NS = 2 * 10**9  # a file that changed so lately may change again within one tick of the file system's clock
-Looks = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
+# Size in bytes; times of the last change of the content, and of anything, in nanoseconds; number on the file system.
+Looks = tuple[int, int, int, int]
 
 
 class CheckedPacks:
@@ -94,5 +95,5 @@ def _looks(folder: Path) -> dict[str, Looks]:
         for entry in entries:
             with suppress(FileNotFoundError):  # a sweep removes its temporary files meanwhile
                 status = entry.stat()
-                found[entry.name] = (status.st_size, status.st_mtime_ns)
+                found[entry.name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         return found
