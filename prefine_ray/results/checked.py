@@ -1,8 +1,8 @@
 """Which finished packs were found whole, so that `prefine status` reads only what has changed since.
 
 DIR/cache/checked.json holds, for each pack, its policies and a text of how its files looked (size, times and inode, so
-that a copy of the folder is read again). A file whose bytes rot on the disk keeps its looks: `prefine report`, `sweep` and
-`sync` read everything whatever is noted here. The file may be deleted at any time.
+that a copy of the folder is read again). A file whose bytes rot on the disk keeps its looks: `prefine report`, `sweep`
+and `sync` read everything whatever is noted here. The file may be deleted at any time.
 """
 
 from __future__ import annotations
