@@ -13,7 +13,7 @@ from prefine_ray.experiment.config import ConfigError
 from prefine_ray.experiment.config_errors import explain
 from prefine_ray.labeling.active import POOL
 from prefine_ray.labeling.simulated import Order, Use
-from prefine_ray.methods.cloning import CloneConfig
+from prefine_ray.methods.gaussian_cloning import CloneConfig
 from prefine_ray.methods.prefine.settings import FineTuneSettings
 from prefine_ray.methods.selection import CLONES, Selection, SelectionSettings
 from prefine_ray.rollouts.collection import DataConfig
