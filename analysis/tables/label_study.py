@@ -43,9 +43,9 @@ def answers_until_safe(line: pd.DataFrame) -> float:
 
 
 def summary_text(rows: pd.DataFrame) -> str:
-    """Both tables as Markdown."""
+    """Both tables as a page of Markdown."""
     cells = study_cells(rows)
-    return f"{to_markdown(until_safe_table(cells))}\n{to_markdown(cell_table(cells))}"
+    return f"# Answers of simulated raters\n\n{to_markdown(until_safe_table(cells))}\n{to_markdown(cell_table(cells))}"
 
 
 def until_safe_table(cells: pd.DataFrame) -> Table:
