@@ -20,7 +20,9 @@ _OLD_KEYS = {
 
 def explain(issue: Any, kind: type[BaseModel]) -> str:
     """One line for one validation error: the key, what is wrong, what would be right."""
-    names = [part for part in issue["loc"] if not (isinstance(part, str) and "[" in part)]  # not a union's members
+    unknown = issue["loc"][-1:] if issue["type"] == "extra_forbidden" else ()  # the user's word, whatever it is
+    rest = issue["loc"][: len(issue["loc"]) - len(unknown)]
+    names = [*(part for part in rest if not _is_member(part)), *unknown]
     key = ".".join(map(str, names)) or "configuration"
     if new := _OLD_KEYS.get(key):
         return f"{key}: this key is gone; {new}"
@@ -36,6 +38,11 @@ def explain(issue: Any, kind: type[BaseModel]) -> str:
     if key == "task_definitions" and issue["type"] == "value_error":  # the message begins with the task's name
         return f"{key}.{message}"
     return f"{key}: {message}" + (f" (got {issue['input']!r})" if issue["type"] != "value_error" else "")
+
+
+def _is_member(part: str | int) -> bool:
+    """Whether a part of a place is pydantic's name of a member of a union, as "function-after[...]"."""
+    return isinstance(part, str) and "[" in part
 
 
 def _unknown_in_section(key: str, names: list[Any], kind: type[BaseModel]) -> str:

@@ -13,13 +13,16 @@ from prefine_ray.experiment.config import (
 from prefine_ray.tasks.spec import BENCHMARK
 
 SWEEPS = Path(__file__).parents[2] / "tune_configs"
-SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if not path.stem.startswith("search"))
+SHIPPED = sorted(path for path in SWEEPS.glob("*.yaml") if not path.stem.startswith(("search", "label_study")))
 
 
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
         ("name: a\nfinetune: {beat: 1}", ["finetune.beat: unknown key", "Did you mean 'beta'", "batch_size"]),
+        ("name: a\n'': 1", [": unknown key"]),
+        ("name: a\nx[1]: 1", ["x[1]: unknown key"]),
+        ("name: a\nfinetune: {'y[': 1}", ["finetune.y[: unknown key", "batch_size"]),
         ("name: a\nweigths: [1]", ["weigths: unknown key", "Did you mean 'weights'"]),
         ("name: a\nfinetune: {steps: many}", ["finetune.steps", "integer", "'many'"]),
         ("name: a\nfinetune: {steps: 0}", ["finetune.steps", "greater than 0"]),
