@@ -109,10 +109,13 @@ def search(options: Options) -> int:
 
 
 def _overrides(options: Options, changes: dict[str, Any]) -> dict[str, Any]:
-    """The values of `--set`, and those of the options that were given."""
-    from prefine_ray.experiment.config import parse_assignments
+    """The values of `--set`, and those of the options that were given; no key by both."""
+    from prefine_ray.experiment.config import ConfigError, parse_assignments
 
-    return parse_assignments(options.set) | {key: value for key, value in changes.items() if value}
+    assigned, given = parse_assignments(options.set), {key: value for key, value in changes.items() if value}
+    if twice := sorted(assigned.keys() & given.keys()):
+        raise ConfigError(f"{twice[0]}: is given twice, by --set and by an option of its own; leave one of them out")
+    return assigned | given
 
 
 def _run(kind: _Kind, config: Any, options: Options) -> int:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from prefine_ray.cli.parser import build_parser
+from prefine_ray.cli.parser import build_parser, main
 from prefine_ray.cli.sweeps import resume_command
 
 
@@ -25,3 +25,8 @@ def test_the_command_that_goes_on_asks_for_the_same_run(words):
     assert resumed.data_dir == options.data_dir.absolute()
     for name in ("config", "address", "actors", "set", "tasks", "task", "trials"):
         assert getattr(resumed, name, None) == getattr(options, name, None)
+
+
+def test_a_key_is_given_by_one_option_alone(capsys):
+    assert main(["sweep", "quick", "--tasks", "BallRun", "--set", "tasks=[[1]]"]) == 2
+    assert "tasks: is given twice, by --set and by an option of its own" in capsys.readouterr().err
