@@ -76,7 +76,7 @@ def select_preferred(
     members: Sequence[Member],
     selections: Sequence[SelectionSettings],
     base: GaussianPolicy,
-    clones: CloneConfig = CLONES,
+    clones: CloneConfig | None = None,
 ) -> list[Member]:
     """The members with the preferred trajectories that are trained on.
 
@@ -85,7 +85,7 @@ def select_preferred(
         members: any number.
         selections: per member.
         base: the base policies that `Member.base` numbers.
-        clones: settings of the clones that contrasts compare.
+        clones: settings of the clones that contrasts compare; CLONES by default.
     """
     rules = [selection.rule for selection in selections]
     comparing = [index for index, rule in enumerate(rules) if rule in ("likely", "contrast")]
@@ -137,7 +137,7 @@ def highest(keys: Sequence[NDArray[Any]], episodes: NDArray[np.int64], share: fl
 
 
 def contrasts(
-    trajectories: Trajectories, members: Sequence[Member], config: CloneConfig = CLONES
+    trajectories: Trajectories, members: Sequence[Member], config: CloneConfig | None = None
 ) -> list[NDArray[np.float64]]:
     """Per member the mean log pi_p(a|s) - log pi_np(a|s) of each of its preferred episodes, [E]; 0 for others.
 
@@ -147,7 +147,7 @@ def contrasts(
     distinct = [members[sets.index(key)] for key in dict.fromkeys(sets)]
     if not distinct:
         return []
-    clones = clone_sides(trajectories, distinct, config)
+    clones = clone_sides(trajectories, distinct, config or CLONES)
     of_side = [
         [_of_episodes(side.select(index), trajectories, member.preferred) for index, member in enumerate(distinct)]
         for side in clones

@@ -79,7 +79,7 @@ def test_the_contrast_of_a_lucky_one_of_the_behaviour_of_the_dispreferred_is_the
 
 def test_contrast_goes_by_the_base_but_puts_those_of_negative_contrast_last(monkeypatch: pytest.MonkeyPatch):
     contrast, likelihood = np.array([0.5, 0.1, -0.1, 9.0]), np.array([-4.0, -3.0, -1.0, -2.0])
-    monkeypatch.setattr(selection, "contrasts", lambda episodes, members: [contrast for _ in members])
+    monkeypatch.setattr(selection, "contrasts", lambda episodes, members, clones: [contrast for _ in members])
     monkeypatch.setattr(selection, "mean_log_probs", lambda policy, episodes: likelihood[None])
     found = [chosen_by("contrast", share, member([0, 1, 2, 3], [6, 7])) for share in (0.25, 0.5, 0.75, 1.0)]
     assert found == [[3], [1, 3], [0, 1, 3], [0, 1, 2, 3]]
