@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     ValidationError,
@@ -261,6 +262,7 @@ class SweepConfig(Section):
 
 
 Config = TypeVar("Config", bound=SweepConfig)
+Checked = TypeVar("Checked", bound=BaseModel)
 _TYPES: dict[tuple[Any, ...], type[SweepConfig]] = {}
 
 
@@ -311,24 +313,42 @@ def parse_config_as(
     Raises:
         ConfigError: not YAML, an unknown key, or a value of the wrong kind.
     """
+    content, whole = parse_mapping(text, source), config_type(kind)
+    for key, command in _OTHERS.items():
+        if key in content and key not in kind.model_fields:
+            raise ConfigError(f"{source}: {key}: this is {command} {source}`")
+    for key, value in (overrides or {}).items():
+        _set(content, key, value, source)
+    return validated(whole, content, source)
+
+
+def parse_mapping(text: str, source: str | Path) -> dict[str, Any]:
+    """The keys and values of the YAML text of a configuration.
+
+    Raises:
+        ConfigError: not YAML, or no mapping with names as keys.
+    """
     try:
         content = parse_yaml(text)
     except YAMLContentError as error:
         raise ConfigError(f"{source}: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{source}: a configuration is a mapping of keys to values, not {type(content).__name__}")
-    whole = config_type(kind)
     if odd := [key for key in content if not isinstance(key, str)]:
-        raise ConfigError(f"{source}: {odd[0]!r}: every key is a name; known keys: {', '.join(whole.model_fields)}")
-    for key, command in _OTHERS.items():
-        if key in content and key not in kind.model_fields:
-            raise ConfigError(f"{source}: {key}: this is {command} {source}`")
-    for key, value in (overrides or {}).items():
-        _set(content, key, value, source)
+        raise ConfigError(f"{source}: {odd[0]!r}: every key is a name")
+    return content
+
+
+def validated(kind: type[Checked], content: Mapping[str, Any], source: str | Path) -> Checked:
+    """A configuration of these keys and values.
+
+    Raises:
+        ConfigError: an unknown key, or a value of the wrong kind; a line for each.
+    """
     try:
-        config = whole(**content)
+        config = kind(**content)
     except ValidationError as error:
-        lines = dict.fromkeys(explain(issue, whole) for issue in error.errors())
+        lines = dict.fromkeys(explain(issue, kind) for issue in error.errors())
         raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
     for key, number in odd_numbers(config.model_dump()):
         raise ConfigError(f"{source}: {key}: {number} is no finite number that can be meant")
@@ -385,13 +405,29 @@ def parse_assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 def load_config_as(kind: type[Config], path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
     """Reads a configuration file; see `parse_config_as`."""
+    return parse_config_as(kind, config_text(path), path, overrides)
+
+
+def config_text(path: str | Path) -> str:
+    """The text of a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        text = Path(path).read_text()
+        return Path(path).read_text()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a UTF-8 text file: {error}") from error
-    return parse_config_as(kind, text, path, overrides)
+
+
+def has_key(path: Path, key: str) -> bool:
+    """Whether a configuration file can be read and has this key; what is wrong is said by who loads it."""
+    try:
+        return key in parse_mapping(config_text(path), path)
+    except ConfigError:
+        return False
 
 
 def dump_config(config: SweepConfig) -> str:

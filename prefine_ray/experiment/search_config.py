@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from prefine_ray.core.checked_yaml import parse_yaml
 from prefine_ray.experiment.axes import axes
-from prefine_ray.experiment.config import Seed, SweepConfig, counted_from, load_config_as
+from prefine_ray.experiment.config import Seed, SweepConfig, counted_from, has_key, load_config_as
 from prefine_ray.experiment.search_space import (
     AXES,
     COUNTERFACTUALS,
@@ -185,11 +184,7 @@ class SearchConfig(SweepConfig):
 
 def is_search_file(path: Path) -> bool:
     """Whether a configuration file is of a search."""
-    try:
-        content = parse_yaml(path.read_text())
-    except (OSError, ValueError):
-        return False  # what is wrong is said by who loads it
-    return isinstance(content, dict) and "search" in content
+    return has_key(path, "search")
 
 
 def load_search_config(path: str | Path, overrides: dict[str, Any] | None = None) -> SearchConfig:

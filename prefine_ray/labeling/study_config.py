@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from prefine_ray.core.checked_yaml import YAMLContentError, parse_yaml
 from prefine_ray.core.settings import Fraction, OneOrSeveral, Positive, Section, Share
-from prefine_ray.experiment.config import ConfigError
-from prefine_ray.experiment.config_errors import explain
+from prefine_ray.experiment.config import config_text, has_key, parse_mapping, validated
 from prefine_ray.labeling.active import POOL
 from prefine_ray.labeling.simulated import Order, Use
 from prefine_ray.methods.gaussian_cloning import CloneConfig
@@ -61,11 +59,7 @@ class StudyConfig(Section):
 
 def is_study_file(path: Path) -> bool:
     """Whether a configuration file is of a study."""
-    try:
-        content = parse_yaml(path.read_text())
-    except (OSError, ValueError):
-        return False  # what is wrong is said by who loads it
-    return isinstance(content, dict) and "answers" in content
+    return has_key(path, "answers")
 
 
 def load_study(path: Path) -> StudyConfig:
@@ -74,16 +68,4 @@ def load_study(path: Path) -> StudyConfig:
     Raises:
         ConfigError: naming the file, the key and what would be right.
     """
-    try:
-        content = parse_yaml(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (YAMLContentError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: a configuration is a mapping of keys to values, not {type(content).__name__}")
-    try:
-        return StudyConfig.model_validate(content)
-    except ValidationError as error:
-        lines = dict.fromkeys(explain(issue, StudyConfig) for issue in error.errors())
-        raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from error
+    return validated(StudyConfig, parse_mapping(config_text(path), path), path)
