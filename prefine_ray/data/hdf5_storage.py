@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MAX_CHUNK_BYTES = 2**28  # unpacked at once
+_SAME_SIZE = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # filters that do not shorten a chunk
+_UNWRITTEN = "was never written in full; rows that are missing would read as zeros"
 
 
 def storage_problem(dataset: h5py.Dataset) -> str | None:
@@ -51,9 +53,6 @@ def read_stored(group: h5py.Group, name: str) -> NDArray[Any]:
     return np.asarray(dataset[()])
 
 
-_UNWRITTEN = "was never written in full; rows that are missing would read as zeros"
-
-
 def _chunk_problems(dataset: h5py.Dataset, size: int) -> Iterator[str]:
     """What is wrong with the chunks of a data set, each of `size` bytes when it is unpacked."""
     pipeline = dataset.id.get_create_plist()
@@ -66,6 +65,3 @@ def _chunk_problems(dataset: h5py.Dataset, size: int) -> Iterator[str]:
         packs = [number for number in filters if number not in {*skipped, *_SAME_SIZE}]
         if chunk.size < (1 if packs else size) or chunk.byte_offset + chunk.size > end:
             yield f"has a damaged chunk at row {chunk.chunk_offset[0]}; get the file again"
-
-
-_SAME_SIZE = {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # filters that do not shorten a chunk
