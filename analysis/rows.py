@@ -114,6 +114,8 @@ def _gaps(folder: Path, evaluated: set[str]) -> Iterator[str]:
     grid = results.read_grid()
     if not grid.empty and (left := set(grid["cell"]) - evaluated - failed):
         yield f"{folder}: {len(left)} of {len(grid)} cells of the grid are missing; resume the sweep."
+    if waiting := results.tasks_without_cells():
+        yield f"{folder}: no cells yet of {', '.join(waiting)}; resume the sweep."
     for damage in results.find_damages():
         yield f"Damaged: {damage.problem}. Run the sweep again to rebuild it."
 

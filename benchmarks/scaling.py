@@ -28,8 +28,8 @@ from prefine_ray.experiment.config import make_config
 from prefine_ray.experiment.replicates import shared_inputs
 from prefine_ray.orchestration import cluster
 from prefine_ray.orchestration.context import SweepContext
-from prefine_ray.orchestration.progress import SweepProgress
-from prefine_ray.orchestration.run_sweep import tune_packs
+from prefine_ray.orchestration.sweep.progress import SweepProgress
+from prefine_ray.orchestration.sweep.run import tune_packs
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.results.heartbeat import Heartbeat
 from prefine_ray.tracking.tracker import SyncReport, Tracker
@@ -121,9 +121,11 @@ def measure_sweep(packs: Sequence[Pack], root: Path, sleep_s: float, tracker: Ca
     with (
         Heartbeat(root) as heartbeat,
         timings.stage("trials"),
-        SweepProgress(results, cells, tracker(results, "scaling"), heartbeat) as progress,
+        SweepProgress(len(cells), results, tracker(results, "scaling"), heartbeat) as progress,
     ):
-        tune_packs(context, list(packs), progress, run)
+        progress.add(cells, set())
+        given = [list(packs)]
+        tune_packs(context, lambda: given.pop() if given else [], progress, run)
     with timings.stage("finished cells"):
         assert results.finished_cells() == set(names)
     with timings.stage("merge"):

@@ -202,7 +202,7 @@ def run_sweep(
         PrefineError: an input is wrong; the message says which, and what would be right.
     """
     from prefine_ray.orchestration import cluster
-    from prefine_ray.orchestration.run_sweep import run_sweep as run
+    from prefine_ray.orchestration.sweep.run import run_sweep as run
     from prefine_ray.results.folder import ResultsDir
     from prefine_ray.tracking.tracker import Tracker
 

@@ -61,9 +61,9 @@ def status_text(root: Path) -> str:
             driver_line(state),
             _pace(results, state, counts, ended.trials, {damage.pack for damage in damages}),
         ],
-        [_table(counts)],
+        [_table(counts), *_waiting_lines(results)],
         _running_lines(state),
-        _best_lines(runs),
+        [f"best so far: {text}" for text in _best_texts(runs)],
         _missing_lines(results, grid, trials),
         damage_lines(damages),
         _error_lines(root, trials),
@@ -134,6 +134,11 @@ def _table(counts: pd.DataFrame) -> str:
     return counts.rename_axis("task").reset_index().to_string(index=False)
 
 
+def _waiting_lines(results: ResultsDir) -> list[str]:
+    waiting = results.tasks_without_cells()
+    return [f"no cells yet, as data and base policies come first: {', '.join(waiting)}"] if waiting else []
+
+
 def _running_lines(state: SweepState | None) -> list[str]:
     lines = []
     for pack in state.running if state is not None and state.alive else []:
@@ -148,7 +153,14 @@ def damage_lines(damages: Sequence[Damage]) -> list[str]:
     return [*lines, "run the same sweep command to run their cells again"] if lines else []
 
 
-def _best_lines(ended: pd.DataFrame) -> list[str]:
+def best_texts(results: ResultsDir, task: str) -> list[str]:
+    """The best policy of a task at each threshold, from what is on disk."""
+    runs, grid = ended_cells(results).runs, results.read_grid()
+    of_task = grid.loc[grid["task"] == task, "cell"]
+    return _best_texts(runs[runs["cell"].isin(of_task)]) if len(runs) else []
+
+
+def _best_texts(ended: pd.DataFrame) -> list[str]:
     """Per task and threshold the best policy so far, by `prefine_ray.analysis.best`, of PREFINE's the picked weight."""
     if ended.empty:
         return []
@@ -159,7 +171,7 @@ def _best_lines(ended: pd.DataFrame) -> list[str]:
     picked = tested.merge(picked_weights(tested, tuned)[[*SETTING, WEIGHT]], on=[*SETTING, WEIGHT])
     policies = pd.concat([picked[picked[METHOD] == PREFINE], tested[tested[METHOD] != PREFINE]])
     return [
-        f"best so far: {task} threshold {threshold:g}: {_policy_text(best(group))}"
+        f"{task} threshold {threshold:g}: {_policy_text(best(group))}"
         for (task, threshold), group in policies.groupby([TASK, THRESHOLD], sort=False)
     ]
 

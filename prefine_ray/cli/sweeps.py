@@ -89,7 +89,7 @@ def sweep(options: Options) -> int:
     from prefine_ray.cli.results import show_report
     from prefine_ray.experiment.config import load_config
     from prefine_ray.experiment.shipped import find_config
-    from prefine_ray.orchestration.run_sweep import run_sweep
+    from prefine_ray.orchestration.sweep.run import run_sweep
 
     changes = {"tasks": tuple(options.tasks or ()), "resources.rollout_actors": options.actors}
     config = load_config(find_config(options.config), _overrides(options, changes))

@@ -146,9 +146,9 @@ def _distinct(points: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
-    """All cells of the grid, in the order of tasks and `grid_points`."""
+    """All cells of the tasks that have inputs, in the order of tasks and `grid_points`."""
     cells = []
-    for task in config.tasks:
+    for task in (name for name in config.tasks if name in inputs):
         of_task = config.for_task(task)
         for method, point, seed, split in grid_points(of_task, task):
             cell = Cell(
@@ -171,12 +171,12 @@ def make_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
 
 
 def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Cell]:
-    """The base policy's cells, one per task and seed: each on its seed's evaluation episodes.
+    """The base policy's cells of the tasks that have inputs, one per seed: each on its seed's evaluation episodes.
 
     Without an environment there are none.
     """
     cells = []
-    for task in (name for name in config.tasks if get_task(name).has_environment):
+    for task in (name for name in config.tasks if name in inputs and get_task(name).has_environment):
         for seed in config.seeds:
             episodes = config.evaluation.episodes
             common = {"version": RESULT_VERSION, "physics": physics(get_task(task).suite), "episodes": episodes}
@@ -198,6 +198,12 @@ def base_cells(config: SweepConfig, inputs: Mapping[str, TaskInputs]) -> list[Ce
                 )
             )
     return cells
+
+
+def count_cells(config: SweepConfig) -> int:
+    """The size of the whole grid, base policies among it; known before any task has inputs."""
+    trained = sum(1 for task in config.tasks for _ in grid_points(config.for_task(task), task))
+    return trained + len(config.seeds) * sum(get_task(task).has_environment for task in config.tasks)
 
 
 def make_packs(cells: Iterable[Cell], finished: set[str], most: int | None = None) -> list[Pack]:

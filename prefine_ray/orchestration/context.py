@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from prefine_ray.experiment.replicates import TaskInputs
 from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import ResourcePlan
 from prefine_ray.orchestration.preflight import check_files
-from prefine_ray.orchestration.prepare import prepare
 from prefine_ray.results.checkpoints import fit_folder
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.registration import add_tasks
@@ -51,22 +50,25 @@ class RunOutcome:
         return self.finished == self.total
 
 
-def make_context(config: SweepConfig, results: ResultsDir, data_directory: Path, plan: ResourcePlan) -> SweepContext:
-    """Repairs the folder, keeps the configuration, starts the rollout actors, makes or finds data and base policies.
-
-    Raises:
-        PolicyFileError, TrajectoryFileError, NoBehavioursError, NotEnoughTrajectoriesError, LabelFileError,
-            NoResetSeedsError: an input is missing or wrong.
-        ClusterError: a node lacks the data.
-    """
+def make_context(config: SweepConfig, results: ResultsDir, plan: ResourcePlan) -> SweepContext:
+    """Repairs the folder, keeps the configuration and starts the rollout actors; `inputs` are still empty."""
     _repair(results)
     results.write_config(dump_config(config))
     print(f"Resources: {plan}", flush=True)
     actors = start_rollout_actors(plan, config.definitions)
-    inputs = prepare(config, data_directory, actors)
+    return SweepContext({}, results, plan, actors, str(fit_folder(results.root).resolve()))
+
+
+def add_inputs(config: SweepConfig, context: SweepContext, inputs: Mapping[str, TaskInputs]) -> None:
+    """Checks the inputs of some tasks and adds them to the context.
+
+    Raises:
+        NotEnoughTrajectoriesError, LabelFileError, NoResetSeedsError: the cells cannot be trained on these data.
+        ClusterError: a node lacks the data.
+    """
     check_inputs(make_cells(config, inputs), inputs)
     check_files([Path(path) for task in inputs.values() for path in task.files])
-    return SweepContext(inputs, results, plan, actors, str(fit_folder(results.root).resolve()))
+    context.inputs.update(inputs)
 
 
 def _repair(results: ResultsDir) -> None:

@@ -6,7 +6,6 @@ import re
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from ray.tune import Callback
 from tqdm import tqdm
 
 from prefine_ray.core.errors import last_line
-from prefine_ray.experiment.cells import Cell, Pack
+from prefine_ray.experiment.cells import Pack
 from prefine_ray.orchestration.failures import TRIAL_FAILURES
 from prefine_ray.results.folder import ResultsDir, storage_message, storage_problem
 from prefine_ray.results.heartbeat import Heartbeat, RunningPack
@@ -127,32 +126,6 @@ class RunProgress(Callback, ABC):
         self.say(line)
         self._heartbeat.end(self._name(trial))
         self._tracker.update()
-
-
-class SweepProgress(RunProgress):
-    """Of a sweep, in cells."""
-
-    def __init__(self, results: ResultsDir, cells: Sequence[Cell], tracker: Tracker, heartbeat: Heartbeat):
-        done = len(results.finished_cells() & {cell.name for cell in cells})
-        super().__init__(progress_line("sweep", len(cells), "cell", done), results, tracker, heartbeat)
-
-    def _pack(self, trial: Any) -> Pack:
-        return trial.config["pack"]
-
-    def _label(self, trial: Any) -> str:
-        return self._pack(trial).label
-
-    def _size(self, trial: Any) -> int:
-        return len(self._pack(trial).cells)
-
-    def _result(self, trial: Any) -> str:
-        failed = (trial.last_result or {}).get("failed", 0)
-        note = f", {failed} of them FAILED: {self._log(trial)}" if failed else ""
-        return f"done: {self._label(trial)}, {self._size(trial)} cells{note}"
-
-    def _write_failure(self, trial: Any, error: str) -> None:
-        pack = self._pack(trial)
-        self._results.write_failure(pack.name, [cell.identity for cell in pack.cells], error)
 
 
 def progress_line(name: str, total: int, unit: str, done: int = 0) -> tqdm:

@@ -126,6 +126,12 @@ class ResultsDir(ResultsPaths):
         """
         return read_table(self.grid_path) if self.grid_path.exists() else pd.DataFrame()
 
+    def tasks_without_cells(self) -> list[str]:
+        """The tasks of the configuration that are not in the grid: their data or base policies are not there yet."""
+        grid = self.read_grid()
+        tasks = self.saved_config().get("tasks", ()) if len(grid) else ()
+        return [task for task in tasks if task not in set(grid["task"])]
+
     def append_log(self, pack: str, text: str) -> None:
         """Adds an error of a pack to its log."""
         path = self.log_path(pack)

@@ -17,9 +17,10 @@ from prefine_ray.experiment.job import TrainingJob, policy_header
 from prefine_ray.experiment.search_config import SearchConfig
 from prefine_ray.experiment.search_trials import Rungs, SearchTrial, make_trial
 from prefine_ray.orchestration.cluster import ResourcePlan, plan_resources
-from prefine_ray.orchestration.context import RunOutcome, SweepContext, make_context
+from prefine_ray.orchestration.context import RunOutcome, SweepContext, add_inputs, make_context
 from prefine_ray.orchestration.evaluation import evaluate_cells
 from prefine_ray.orchestration.failures import lasting_text
+from prefine_ray.orchestration.prepare import prepare
 from prefine_ray.orchestration.search.progress import SearchProgress
 from prefine_ray.orchestration.search.rounds import RoundSearch
 from prefine_ray.orchestration.search.rows import reference_rows, write_failure, write_pack
@@ -52,7 +53,8 @@ def run_search(config: SearchConfig, root: Path, data_directory: Path, tracker: 
     """
     results = ResultsDir(root)
     with results.lock(), Heartbeat(root) as heartbeat:
-        context = make_context(config, results, data_directory, _plan(config))
+        context = make_context(config, results, _plan(config))
+        add_inputs(config, context, prepare(config, data_directory, context.actors))
         tracker.start(dump_config(config))
         searcher = RoundSearch(config, partial(make_trial, config, inputs=context.inputs), results)
         with SearchProgress(searcher, results, tracker, heartbeat) as progress:
