@@ -17,8 +17,8 @@ from prefine_ray.analysis.plots.save import save_plots
 from prefine_ray.analysis.plots.style import Plot, save_figure
 from prefine_ray.analysis.rows import Results, ResultsError, load_results
 from prefine_ray.analysis.summary import Summary, summarize
+from prefine_ray.analysis.tables.all_tables import all_tables
 from prefine_ray.analysis.tables.cells import CHOSEN, STAR
-from prefine_ray.analysis.tables.every import all_tables
 from prefine_ray.analysis.tables.formats import (
     LATEX_HEADER,
     MARKDOWN_LEGEND,

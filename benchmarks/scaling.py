@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from ray import tune
 
-from prefine_ray.core.hashing import digest
+from prefine_ray.core.digests import digest
 from prefine_ray.experiment.cells import Cell, Pack, make_cells
 from prefine_ray.experiment.config import make_config
 from prefine_ray.experiment.replicates import shared_inputs

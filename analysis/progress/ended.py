@@ -16,8 +16,8 @@ import pandas as pd
 
 from prefine_ray.analysis.columns import METRICS
 from prefine_ray.analysis.rows import episode_table
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import DamagedFileError
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.tables import read_notes, read_table, write_table
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.rollouts.scores import score_table

@@ -79,8 +79,8 @@ def collect(options: Options) -> None:
     """Collects a data set with rollout actors."""
     from prefine_ray.experiment.config import parse_config
     from prefine_ray.orchestration import cluster
-    from prefine_ray.orchestration.actors import start_rollout_actors
     from prefine_ray.orchestration.prepare import collect as run
+    from prefine_ray.orchestration.ray_actors import start_rollout_actors
     from prefine_ray.tasks.registration import own_definitions
     from prefine_ray.tasks.spec import get_task
 

@@ -164,7 +164,7 @@ def check_gpu() -> Iterator[Finding]:
 
 def check_mlflow() -> Iterator[Finding]:
     """Whether the server of MLFLOW_TRACKING_URI answers."""
-    from prefine_ray.tracking.server import server_problem
+    from prefine_ray.tracking.server_check import server_problem
 
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:

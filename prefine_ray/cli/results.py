@@ -82,7 +82,7 @@ def sync(options: Options) -> int:
 def ui(options: Options) -> None:
     """Serves the MLflow pages on localhost until Ctrl-C."""
     from prefine_ray.results.folder import ResultsDir
-    from prefine_ray.tracking.pages import serve
+    from prefine_ray.tracking.mlflow_ui import serve
 
     serve(ResultsDir(options.results), options.port)
 

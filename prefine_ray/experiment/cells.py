@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from prefine_ray.core.digests import digest
 from prefine_ray.core.files import file_digest
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.paths import path_of
 from prefine_ray.core.provenance import physics
 from prefine_ray.core.settings import MethodSettings

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from prefine_ray.core.hashing import digest
+from prefine_ray.core.digests import digest
 from prefine_ray.core.seeding import derive, numpy_generator
 from prefine_ray.rollouts.collection import DataConfig, Draws
 from prefine_ray.tasks.definition import TaskDefinition

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefine_ray.core.hashing import digest
+from prefine_ray.core.digests import digest
 from prefine_ray.data.episodes import EpisodeSummary
 from prefine_ray.experiment.cells import TUNING, Cell, Pack, make_cells
 from prefine_ray.experiment.replicates import TaskInputs

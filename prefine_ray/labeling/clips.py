@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.provenance import physics
 from prefine_ray.data.trajectories import Trajectories
 from prefine_ray.rollouts.replay import replay

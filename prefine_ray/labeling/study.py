@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import DamagedFileError
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.provenance import made_with, physics
 from prefine_ray.core.seeding import derive
 from prefine_ray.core.tables import read_table, write_table

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from prefine_ray.core.hashing import digest
+from prefine_ray.core.digests import digest
 from prefine_ray.core.paths import path_of
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.episodes import EpisodeSummary

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prefine_ray.core.settings import Advanced, MethodSettings, Positive, PositiveFloat
 from prefine_ray.data.trajectories import Trajectories
-from prefine_ray.methods.actor import log_prob, new_actors
+from prefine_ray.methods.actor_network import log_prob, new_actors
 from prefine_ray.methods.gaussian_cloning import Cloning
 from prefine_ray.methods.population import Member
 from prefine_ray.methods.registry import LearnerInputs, Method, register

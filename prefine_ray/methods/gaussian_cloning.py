@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefine_ray.data.trajectories import Trajectories
-from prefine_ray.methods.actor import member_rows, new_policy
+from prefine_ray.methods.actor_network import member_rows, new_policy
 from prefine_ray.methods.population import (
     CHUNK,
     SIDES,

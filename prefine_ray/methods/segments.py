@@ -21,7 +21,7 @@ from torch import Tensor
 
 from prefine_ray.core.settings import Advanced, MethodSettings, Positive, PositiveFloat
 from prefine_ray.data.trajectories import Trajectories
-from prefine_ray.methods.actor import log_prob, new_actors
+from prefine_ray.methods.actor_network import log_prob, new_actors
 from prefine_ray.methods.population import CHUNK, Member, MemberRows, Metrics, PopulationLearner
 from prefine_ray.methods.segment_table import segment_starts
 from prefine_ray.policies.gaussian import GaussianPolicy

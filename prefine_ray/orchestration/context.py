@@ -12,9 +12,9 @@ from prefine_ray.experiment.cells import make_cells
 from prefine_ray.experiment.config import SweepConfig, dump_config
 from prefine_ray.experiment.job import check_inputs
 from prefine_ray.experiment.replicates import TaskInputs
-from prefine_ray.orchestration.actors import start_rollout_actors
 from prefine_ray.orchestration.cluster import ResourcePlan
 from prefine_ray.orchestration.preflight import check_files
+from prefine_ray.orchestration.ray_actors import start_rollout_actors
 from prefine_ray.results.checkpoints import fit_folder
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.registration import add_tasks

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from prefine_ray.experiment.cells import Cell
-from prefine_ray.orchestration.actors import map_units
 from prefine_ray.orchestration.context import SweepContext
+from prefine_ray.orchestration.ray_actors import map_units
 from prefine_ray.policies.files import policy_bytes
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader, stack
 from prefine_ray.rollouts.conditions import PLAIN, Condition

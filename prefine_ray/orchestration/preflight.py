@@ -19,7 +19,7 @@ from prefine_ray.core.files import write_text
 from prefine_ray.core.provenance import cpu, glibc, package_versions
 from prefine_ray.orchestration.cluster import ClusterError
 from prefine_ray.simulators.check import simulator_problems
-from prefine_ray.tracking.server import server_problem
+from prefine_ray.tracking.server_check import server_problem
 
 _TIMEOUT_S = 180.0  # for all nodes; the first import of torch from network storage is slow
 

@@ -13,8 +13,8 @@ import ray
 import torch
 from tqdm import tqdm
 
+from prefine_ray.core.digests import digest
 from prefine_ray.core.files import file_digest
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.paths import path_of
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.download import fetch
@@ -24,7 +24,7 @@ from prefine_ray.experiment.config import CLONED_BASES, SweepConfig
 from prefine_ray.experiment.replicates import ReplicateInputs, TaskInputs, draw_from_set, draws_from_file, recipes
 from prefine_ray.methods.base import base_policy, clone_base, clone_name
 from prefine_ray.methods.gaussian_cloning import CloneConfig
-from prefine_ray.orchestration.actors import map_units
+from prefine_ray.orchestration.ray_actors import map_units
 from prefine_ray.policies.files import save_policy
 from prefine_ray.rollouts.collection import (
     SOURCES,

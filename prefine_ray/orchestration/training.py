@@ -31,9 +31,9 @@ from prefine_ray.core.tensor_files import load_tree, save_tree
 from prefine_ray.experiment.config import MethodSettings
 from prefine_ray.experiment.job import CurveRecorder, TrainingJob, make_learner
 from prefine_ray.methods.population import PopulationLearner
-from prefine_ray.orchestration.actors import ActorSource, start_counterfactual_actors
 from prefine_ray.orchestration.cluster import ROLE_LABEL, ResourcePlan
 from prefine_ray.orchestration.failures import WORKER_FAILURES, PackError, lasting_text
+from prefine_ray.orchestration.ray_actors import ActorSource, start_counterfactual_actors
 from prefine_ray.policies.files import load_policy, save_policy
 from prefine_ray.policies.gaussian import GaussianPolicy, PolicyHeader
 from prefine_ray.results.checkpoints import DIGESTS, ERROR, check_checkpoint, stored_checkpoints

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from prefine_ray.core.checked_json import parse_json
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import DamagedFileError
 from prefine_ray.core.files import read_bytes, write_text
-from prefine_ray.core.hashing import digest
 from prefine_ray.results.paths import ResultsPaths
 
 _RECENT_NS = 2 * 10**9  # a file that changed so lately may change again within one tick of the file system's clock

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import DamagedFileError
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.tables import read_notes, read_table, write_table
 
 _POLICIES = "policies"

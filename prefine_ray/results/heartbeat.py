@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 
 from prefine_ray.core.checked_json import parse_json
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes, write_text
-from prefine_ray.core.hashing import digest
 from prefine_ray.results.folder import StorageError, storage_message, storage_problem
 from prefine_ray.results.paths import ResultsPaths
 

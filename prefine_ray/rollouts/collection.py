@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from prefine_ray.core.checked_json import JSONContentError, parse_json
+from prefine_ray.core.digests import digest
 from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import read_bytes
-from prefine_ray.core.hashing import digest
 from prefine_ray.core.paths import absolute_template, path_of
 from prefine_ray.core.seeding import derive, episode_seeds
 from prefine_ray.core.settings import Positive, Section

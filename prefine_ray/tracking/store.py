@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.masking import encode_user
+from prefine_ray.core.password_mask import encode_user
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.cell_record import text_digest
 

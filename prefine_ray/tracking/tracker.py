@@ -16,11 +16,11 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prefine_ray.core.masking import mask
+from prefine_ray.core.password_mask import mask
 from prefine_ray.results.folder import ResultsDir
-from prefine_ray.tracking.sent import SentFile
+from prefine_ray.tracking.sent_record import SentFile
 from prefine_ray.tracking.store import Store, StoreError, reason
-from prefine_ray.tracking.system import start_monitor, wants_system_metrics
+from prefine_ray.tracking.system_metrics import start_monitor, wants_system_metrics
 from prefine_ray.tracking.upload import Upload, count_missing, sent_to
 
 EndStatus = Literal["FINISHED", "KILLED", "FAILED"]

@@ -12,7 +12,7 @@ from prefine_ray.core.files import write_text
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.cell_record import count_cells, read_part, text_digest
 from prefine_ray.tracking.runs import SweepRuns
-from prefine_ray.tracking.sent import Sent, SentFile, SentRecord
+from prefine_ray.tracking.sent_record import Sent, SentFile, SentRecord
 from prefine_ray.tracking.store import Store
 
 _WRITE_EVERY_S = 2.0  # the record names every part, so that writing it after each would take the square of their number

@@ -13,7 +13,7 @@ from prefine_ray.analysis.plots.efficiency import efficiency, efficiency_series
 from prefine_ray.analysis.report import console_table, make_budget_report, make_report
 from prefine_ray.analysis.rows import ResultsError, kind_parts, load_results, preference_kind
 from prefine_ray.analysis.summary import Summary, main_kinds, summarize
-from prefine_ray.analysis.tables.every import all_tables
+from prefine_ray.analysis.tables.all_tables import all_tables
 from prefine_ray.analysis.tables.headline import method_tables
 from prefine_ray.analysis.wording import kind_text
 from tests.analysis.synthetic import compared_episodes, synthetic_episodes, with_numbers, write_results

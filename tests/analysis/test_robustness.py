@@ -10,7 +10,7 @@ import pytest
 from prefine_ray.analysis.report import make_report
 from prefine_ray.analysis.rows import Coverage, load_results
 from prefine_ray.analysis.summary import Summary, summarize
-from prefine_ray.analysis.tables.every import all_tables
+from prefine_ray.analysis.tables.all_tables import all_tables
 from prefine_ray.analysis.wording import interval_note
 from tests.analysis.synthetic import compared_episodes, synthetic_episodes, write_results
 

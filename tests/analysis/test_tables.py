@@ -8,9 +8,9 @@ import pytest
 
 from prefine_ray.analysis.rows import load_results
 from prefine_ray.analysis.summary import Summary, summarize
+from prefine_ray.analysis.tables.all_tables import all_tables
 from prefine_ray.analysis.tables.cells import Cell, Column, Row, Table
 from prefine_ray.analysis.tables.details import rank_correlation
-from prefine_ray.analysis.tables.every import all_tables
 from prefine_ray.analysis.tables.formats import header_groups, to_latex, to_markdown, to_text
 from prefine_ray.analysis.tables.headline import headline_sentence, headline_tables
 from prefine_ray.tasks.spec import get_task

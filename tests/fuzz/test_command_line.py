@@ -31,7 +31,7 @@ from prefine_ray.policies.gaussian import PolicyHeader
 from prefine_ray.pretrain import training
 from prefine_ray.rollouts import video
 from prefine_ray.tasks import spec
-from prefine_ray.tracking import pages
+from prefine_ray.tracking import mlflow_ui
 from tests.fuzz.harness import CASES, Outcomes, WronglyAcceptedError, judge
 from tests.makers import ball_run_episodes, small_policy
 
@@ -258,7 +258,7 @@ def stopped(patch: pytest.MonkeyPatch) -> Iterator[None]:
         inner.setattr(base, "clone", _begin)
         inner.setattr(finetune, "_train_here", _begin)
         inner.setattr(download, "fetch", _begin)
-        inner.setattr(pages, "_check_port", _begin)
+        inner.setattr(mlflow_ui, "_check_port", _begin)
         inner.setattr(labels, "_serve", _begin)
         yield
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from prefine_ray.methods.actor import log_prob, new_actors
+from prefine_ray.methods.actor_network import log_prob, new_actors
 from prefine_ray.methods.bc_baselines import BCSettings, BehaviouralCloning
 from prefine_ray.methods.cpl import CPL, CPLSettings, cpl_loss
 from prefine_ray.methods.population import Member, PopulationLearner

@@ -61,6 +61,11 @@ def test_sweep_leaves_rows_policies_tables_and_plots(finished):
     assert list((results / "plots").glob("*.png"))
     assert (results / "report.html").stat().st_size > 10_000
     assert "rollout actors" in output  # the computed resources are printed
+    assert (
+        output.index("best: BallRun threshold 20:")
+        < output.index("best: HopperVelocity threshold 20:")
+        < output.index("Tables:")
+    )
 
 
 def test_a_task_is_trained_with_its_own_settings(finished):

@@ -21,11 +21,11 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from prefine_ray.core.masking import mask
+from prefine_ray.core.password_mask import mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
 from prefine_ray.tracking import tracker as tracking
-from prefine_ray.tracking.pages import ServeError, serve
+from prefine_ray.tracking.mlflow_ui import ServeError, serve
 from prefine_ray.tracking.store import EXPERIMENT, tracking_uri
 from prefine_ray.tracking.tracker import Tracker
 from prefine_ray.tracking.upload import Upload
@@ -382,7 +382,7 @@ def test_the_local_store_is_made_in_silence_and_shown(results: ResultsDir) -> No
 
     port = free_port()
     script = "import sys; from prefine_ray.results.folder import ResultsDir; "
-    script += "from prefine_ray.tracking.pages import serve; "
+    script += "from prefine_ray.tracking.mlflow_ui import serve; "
     script += "serve(ResultsDir(sys.argv[1]), int(sys.argv[2]))"
     command = [sys.executable, "-c", script, str(results.root), str(port)]
     options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}

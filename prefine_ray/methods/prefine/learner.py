@@ -15,7 +15,7 @@ from torch import Tensor
 from prefine_ray.core.seeding import derive
 from prefine_ray.data.counterfactuals import CounterfactualRequest, Counterfactuals, CounterfactualSource, Mode
 from prefine_ray.data.trajectories import Trajectories
-from prefine_ray.methods.actor import member_rows
+from prefine_ray.methods.actor_network import member_rows
 from prefine_ray.methods.population import CHUNK, SIDES, Member, Metrics, PopulationLearner
 from prefine_ray.methods.prefine.objective import Loss, SidedLogProbs, gaussian_entropy, gaussian_kl, prefine_loss
 from prefine_ray.methods.prefine.settings import FineTuneSettings

@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 
 from prefine_ray.core.errors import PrefineError
-from prefine_ray.core.masking import encode_user, mask
+from prefine_ray.core.password_mask import encode_user, mask
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tracking.store import apply_settings, local_path, local_uri, tracking_uri
 

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from prefine_ray.core.masking import mask
+from prefine_ray.core.password_mask import mask
 
 _TIMEOUT_S = 10.0
 

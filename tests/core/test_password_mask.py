@@ -1,6 +1,6 @@
 import pytest
 
-from prefine_ray.core.masking import encode_user, mask
+from prefine_ray.core.password_mask import encode_user, mask
 
 SECRETS = [
     ("postgresql://mlflow:s3cr3t@db:5432/x", "s3cr3t"),
