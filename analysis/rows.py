@@ -68,7 +68,7 @@ class Results:
 
 
 def load_results(folders: str | Path | Sequence[str | Path]) -> Results:
-    """Reads results folders; cells that stand in several of them count once.
+    """Reads results folders, also of a sweep that runs; cells that stand in several of them count once.
 
     Raises:
         ResultsError: a folder has no evaluation episodes, or rows that are not what they should be.
@@ -79,6 +79,7 @@ def load_results(folders: str | Path | Sequence[str | Path]) -> Results:
         raise ResultsError("no results folder was given")
     for path in paths:
         add_stored_tasks(ResultsDir(path))
+        ResultsDir(path).merge_new()
     rows = _together([_read_episodes(ResultsDir(path).merged_path("episodes")) for path in paths])
     if TEST not in set(rows["split"].unique()):
         raise ResultsError(f"{paths[0]}: only tuning episodes; there is nothing to report yet")

@@ -33,6 +33,7 @@ def offline_trials(folder: Path) -> pd.DataFrame:
     """The finished cells of a folder's tasks without an environment; empty where there are none."""
     results = ResultsDir(folder)
     add_stored_tasks(results)
+    results.merge_new()
     path = results.merged_path("trials")
     trials = read_table(path) if path.exists() else pd.DataFrame()
     if trials.empty:

@@ -58,10 +58,14 @@ class ConditionParts:
             frames.append(rows[rows["cell"].isin(valid)])
         return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
 
+    def paths(self) -> list[Path]:
+        """All files, in a fixed order."""
+        return sorted(self._folder.glob("*.parquet"))
+
     def versions(self) -> dict[str, str]:
         """By pack: a text that changes when rows under conditions are added; packs without any are not in it."""
         found: dict[str, list[str]] = {}
-        for path in sorted(self._folder.glob("*.parquet")):
+        for path in self.paths():
             pack = path.stem.rsplit("-", 2)[0]
             found.setdefault(pack, []).append(f"{path.name}-{path.stat().st_mtime_ns}")
         return {pack: digest(names) for pack, names in found.items()}

@@ -14,7 +14,7 @@ import shutil
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -312,6 +312,16 @@ class ResultsDir(ResultsPaths):
             if not rows.empty:
                 with self._storage():
                     write_table(self.merged_path(kind), rows)
+
+    def merge_new(self) -> None:
+        """Merges again where packs have ended since, as in a sweep that still runs; not into a read-only folder."""
+        ended = [path.stat().st_mtime_ns for path in (*self.part_paths("trials"), *self._conditions.paths())]
+        merged = self.merged_path("trials")
+        if not ended or (merged.exists() and merged.stat().st_mtime_ns >= max(ended)):
+            return
+        grid = self.read_grid()
+        with suppress(PermissionError, StorageError):
+            self.merge(grid["cell"] if len(grid) else ())
 
     def packs(self) -> list[str]:
         """Names of the packs that are finished, in a fixed order."""

@@ -4,6 +4,7 @@ import time
 import pandas as pd
 
 from prefine_ray.analysis.progress.status import status_text
+from prefine_ray.analysis.rows import load_results
 from prefine_ray.experiment.config import dump_config, make_config
 from prefine_ray.results.folder import ResultsDir
 from prefine_ray.tasks.spec import get_task
@@ -99,6 +100,15 @@ def test_a_lost_head_node_is_said(tmp_path):
 def test_before_the_first_cell(tmp_path):
     ResultsDir(tmp_path).write_config(dump_config(CONFIG))
     assert "no cells yet" in status_text(tmp_path)
+
+
+def test_tasks_whose_data_are_still_made_are_named(tmp_path):
+    results = begin(tmp_path)
+    assert "no cells yet" not in status_text(tmp_path)
+    results.write_grid(CELLS[:2])
+    finish(results, CELLS[0], cost=5.0, episode_return=500.0)
+    assert "no cells yet, as data and base policies come first: CarRun\n" in status_text(tmp_path)
+    assert any(gap.endswith(": no cells yet of CarRun; resume the sweep.") for gap in load_results(tmp_path).gaps)
 
 
 def test_cells_of_an_earlier_grid_do_not_count(tmp_path):

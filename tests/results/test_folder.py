@@ -67,6 +67,22 @@ def test_merge_keeps_the_cells_asked_for_in_a_fixed_order(tmp_path):
     assert pd.read_parquet(first.root / "episodes.parquet")["episode"].tolist() == [0, 1, 0, 1]
 
 
+def test_packs_that_have_ended_since_are_merged_in(tmp_path):
+    results = ResultsDir(tmp_path)
+    results.merge_new()
+    assert not results.merged_path("trials").exists()
+    results.write_grid([{"cell": "c1"}, {"cell": "c2"}])
+    results.write_part("a", rows("c1", "c9"))  # c9 is of an earlier grid
+    results.merge_new()
+    assert pd.read_parquet(tmp_path / "trials.parquet")["cell"].tolist() == ["c1"]
+    written = (tmp_path / "trials.parquet").stat().st_mtime_ns
+    results.merge_new()
+    assert (tmp_path / "trials.parquet").stat().st_mtime_ns == written
+    results.write_part("b", rows("c2"))
+    results.merge_new()
+    assert pd.read_parquet(tmp_path / "episodes.parquet")["cell"].unique().tolist() == ["c1", "c2"]
+
+
 def test_a_cell_that_two_packs_hold_counts_once(tmp_path):
     results = ResultsDir(tmp_path)
     results.write_part("a", rows("c1"))
