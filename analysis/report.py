@@ -6,12 +6,14 @@ import base64
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 
 from prefine_ray.analysis.headline_file import headline_text
+from prefine_ray.analysis.plots.clips import Clip, clips
 from prefine_ray.analysis.plots.efficiency import budget, budget_rows, budget_table
 from prefine_ray.analysis.plots.save import save_plots
 from prefine_ray.analysis.plots.style import Plot, save_figure
@@ -78,6 +80,7 @@ def make_report(
     output: Path | None = None,
     data_note: str = OWN_DATA,
     provenance: Mapping[str, str] | None = None,
+    draw_clips: bool = False,
 ) -> Report:
     """Writes tables/, plots/ and report.html from the rows of one or more results folders.
 
@@ -86,6 +89,7 @@ def make_report(
         output: where to write; the results folder itself where there is only one.
         data_note: one sentence on where the preference data came from.
         provenance: what made the results (commit, machine, package versions, ...), printed on the page.
+        draw_clips: draws episodes of base and picked policies, as far as they are not there yet; seconds each.
 
     Raises:
         ResultsError: rows are absent or wrong, or several folders were given and no output.
@@ -101,7 +105,8 @@ def make_report(
     paths = _write_tables(summary, tables, written.tables_folder, data_note)
     write_text(written.headline_path, headline_text(summary, results.episodes))
     plots = save_plots(summary, results.curves, written.plots_folder)
-    page = _page(results, summary, tables, plots, data_note, provenance or {})
+    shown = clips(results, summary, written.clips_folder, draw_clips)
+    page = _page(results, summary, tables, plots, shown, data_note, provenance or {})
     write_text(written.report_page, page)
     return Report(summary, written.report_page, *paths, tuple(plot.path for plot in plots))
 
@@ -196,12 +201,16 @@ def _page(
     summary: Summary,
     tables: list[Table],
     plots: list[Plot],
+    shown: list[Clip],
     data_note: str,
     provenance: Mapping[str, str],
 ) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    pictures = [(base64.b64encode(plot.path.read_bytes()).decode(), plot) for plot in plots]
+    pictures = [(_embedded(plot.path), plot) for plot in plots]
+    by_task = [
+        (task, [(_embedded(clip.path), clip) for clip in group]) for task, group in groupby(shown, lambda c: c.task)
+    ]
     return environment.get_template("report_template.html").render(
         headlines=[headline_sentence(summary, variant) for variant in summary.variants],
         warnings=summary.warnings,
@@ -213,10 +222,16 @@ def _page(
         headline_count=len(summary.variants),
         header_groups=header_groups,
         pictures=pictures,
+        clips=by_task,
         failures=_failures(results.trials),
         provenance={**provenance, "Page made with": _versions()},
         config=results.config,
     )
+
+
+def _embedded(path: Path) -> str:
+    """A file's content as it stands in the page."""
+    return base64.b64encode(path.read_bytes()).decode()
 
 
 def _failures(trials: pd.DataFrame) -> list[dict[str, str]]:

@@ -40,7 +40,7 @@ def register_uses(add: Commands) -> None:
     """Adds the commands that use a finished policy."""
     example = "prefine evaluate --task BallRun --policy tuned/seed0.safetensors --episodes 20 --json"
     _evaluate_options(add("evaluate", evaluate, "score a policy file on new episodes", example))
-    text = "render an episode as GIF or MP4, with reward, cost and violations"
+    text = "render an episode as GIF, WebP or MP4, with reward, cost and violations"
     example = "prefine render --task BallRun --policy tuned/seed0.safetensors --output ball.gif"
     _render_options(add("render", render, text, example))
 
@@ -88,7 +88,7 @@ def _render_options(parser: argparse.ArgumentParser) -> None:
     add_task(parser)
     parser.add_argument("--policy", type=place, required=True, metavar="FILE", help="a policy file")
     parser.add_argument("--force", action="store_true", help="accept a policy that was made for another task")
-    parser.add_argument("--output", type=place, required=True, metavar="FILE", help=".gif or .mp4")
+    parser.add_argument("--output", type=place, required=True, metavar="FILE", help=".gif, .webp or .mp4")
     parser.add_argument("--seed", type=SEED, default=0, metavar="S", help="reset seed (default: %(default)s)")
     parser.add_argument("--threshold", type=amount, metavar="C", help="cost threshold (default: the middle one)")
     parser.add_argument("--steps", type=COUNT, metavar="N", help="at most this many steps (default: the episode)")

@@ -15,6 +15,8 @@ def register(add: Commands) -> None:
     parser = add("report", report, "make tables and plots from the rows", "prefine report results/quick")
     parser.add_argument("results", type=place, nargs="+", metavar="DIR", help="results folders; several are merged")
     parser.add_argument("--output", type=place, metavar="DIR", help="where to write (default: the results folder)")
+    text = "draw an episode of every task's base and picked policy for the page; seconds each, needs OpenGL"
+    parser.add_argument("--clips", action="store_true", help=text)
     parser.add_argument(
         "--budget",
         action="store_true",
@@ -53,7 +55,7 @@ def report(options: Options) -> None:
         return _show_budget(options.results, options.output)
     if ResultsDir(options.results[0]).is_search:
         return show_search_report(options.results[0])
-    return show_report(options.results, options.output)
+    return show_report(options.results, options.output, options.clips)
 
 
 def sync(options: Options) -> int:
@@ -87,7 +89,7 @@ def ui(options: Options) -> None:
     serve(ResultsDir(options.results), options.port)
 
 
-def show_report(folders: list[Path], output: Path | None = None) -> None:
+def show_report(folders: list[Path], output: Path | None = None, draw_clips: bool = False) -> None:
     """Makes a sweep's tables, plots and page again from the rows, and prints the table."""
     from prefine_ray.analysis.report import (
         DSRL_DATA,
@@ -106,7 +108,7 @@ def show_report(folders: list[Path], output: Path | None = None) -> None:
             return
     source = (ResultsDir(folders[0]).saved_config().get("data") or {}).get("source", "zoo")
     data_note = {"dsrl": DSRL_DATA, "zoo": OWN_DATA}.get(source, GIVEN_DATA)
-    report = make_report(folders, output, data_note, provenance())
+    report = make_report(folders, output, data_note, provenance(), draw_clips)
     print(console_table(report.summary))
     print(f"\nTables: {report.markdown.parent}\nPlots:  {report.plots[0].parent}\nReport: {report.page}")
 

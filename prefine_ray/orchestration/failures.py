@@ -13,7 +13,6 @@ import re
 import traceback
 
 from ray.exceptions import ActorDiedError, RayError, RayTaskError
-from ray.train import TrainingFailedError
 
 from prefine_ray.core.errors import PrefineError, last_line
 from prefine_ray.results.folder import StorageError
@@ -44,6 +43,8 @@ def is_transient(error: BaseException) -> bool:
         return not _CONSTRUCTOR_ERROR.search(str(error)) or bool(_TRANSIENT_NAME.search(last_line(str(error))))
     if isinstance(error, RayTaskError):
         return error.cause is not None and is_transient(error.cause)
+    from ray.train import TrainingFailedError  # which the rollout actors, who import this module, do not need
+
     return isinstance(error, OSError | RayError | TrainingFailedError)
 
 

@@ -9,6 +9,7 @@ DIR/cells.parquet            the cells of the present grid, finished or not
 DIR/{episodes,trials,curves}.parquet   the parts of the present grid, merged
 DIR/state.json               what the driver does now
 DIR/tables, plots, report.html, best.yaml   made from the rows
+DIR/clips                    episodes of base and picked policies, if they were asked for
 DIR/mlflow                   MLflow's local store, and what was sent
 DIR/cache                    what saves reading everything again; may be deleted
 DIR/tensorboard              event files, if they were asked for
@@ -34,6 +35,7 @@ class ResultsPaths:
         self.tables_folder = self.root / "tables"
         self.headline_path = self.tables_folder / "headline.json"
         self.plots_folder = self.root / "plots"
+        self.clips_folder = self.root / "clips"
         self.mlflow_folder = self.root / "mlflow"
         self.tensorboard_folder = self.root / "tensorboard"
         self.ray_folder = self.root / "ray"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from prefine_ray.policies.gaussian import GaussianPolicy
 from prefine_ray.simulators import make_env
 from prefine_ray.tasks.spec import Task
 
-_FRAME_MS = 50  # per frame of the GIF
-_MOST_FRAMES = 250  # longer episodes skip steps between frames
+_FRAME_MS = 50  # per frame of an animation
+_MOST_FRAMES = 250
+ENDINGS = (".gif", ".webp", ".mp4")  # an animated WebP has a tenth of a GIF's size
 _RED, _BLACK, _WHITE = (200, 30, 30), (0, 0, 0), (255, 255, 255)
 
 
@@ -28,27 +30,37 @@ class RenderError(PrefineError, ValueError):
 
 
 def render_episode(
-    policy: GaussianPolicy, task: Task, path: Path, seed: int, threshold: float, steps: int | None = None
+    policy: GaussianPolicy,
+    task: Task,
+    path: Path,
+    seed: int,
+    threshold: float,
+    steps: int | None = None,
+    width: int | None = None,
+    most_frames: int = _MOST_FRAMES,
 ) -> Path:
     """Draws one deterministic episode.
 
     Args:
         policy: a population of one.
         task: the task.
-        path: ends in .gif or .mp4.
+        path: ends as one of ENDINGS.
         seed: reset seed.
         threshold: cost threshold; the text turns red when the episode's cost is over it.
         steps: at most this many steps; None for the whole episode.
+        width: of the picture in pixels; None as it is drawn.
+        most_frames: a longer episode skips steps between frames.
 
     Raises:
         RenderError: another file ending.
     """
     _check_ending(path)
-    return write_frames(path, _frames(policy, task, seed, threshold, min(steps or task.horizon, task.horizon)))
+    steps = min(steps or task.horizon, task.horizon)
+    return write_frames(path, _frames(policy, task, seed, threshold, steps, width, most_frames))
 
 
 def write_frames(path: Path, frames: Sequence[NDArray[np.uint8]]) -> Path:
-    """Writes pictures [height, width, 3] as GIF or MP4, 20 of them to a second.
+    """Writes pictures [height, width, 3] as an animation, 20 of them to a second.
 
     Raises:
         RenderError: another file ending.
@@ -57,30 +69,47 @@ def write_frames(path: Path, frames: Sequence[NDArray[np.uint8]]) -> Path:
     options: dict[str, Any] = {"duration": _FRAME_MS, "loop": 0}
     if path.suffix == ".mp4":
         options = {"fps": 1000 // _FRAME_MS, "plugin": "FFMPEG", "macro_block_size": 2}
+    if path.suffix == ".webp":
+        options |= {"quality": 40, "method": 4}
     with atomic_path(path) as temporary:
         iio.imwrite(temporary, np.stack(frames), **options)
     return path
 
 
 def _check_ending(path: Path) -> None:
-    if path.suffix not in (".gif", ".mp4"):
-        raise RenderError(f"{path}: the file must end in .gif or .mp4")
+    if path.suffix not in ENDINGS:
+        raise RenderError(f"{path}: the file must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
 
 
-def _frames(policy: GaussianPolicy, task: Task, seed: int, threshold: float, steps: int) -> list[NDArray[np.uint8]]:
+def _narrowed(frame: NDArray[np.uint8], width: int | None) -> NDArray[np.uint8]:
+    if width is None:
+        return frame
+    picture = Image.fromarray(frame)
+    return np.asarray(picture.resize((width, round(width * picture.height / picture.width))))
+
+
+def _frames(
+    policy: GaussianPolicy,
+    task: Task,
+    seed: int,
+    threshold: float,
+    steps: int,
+    width: int | None,
+    most_frames: int,
+) -> list[NDArray[np.uint8]]:
     env = make_env(task, render_mode="rgb_array")
     observation, _ = env.reset(seed=seed)
-    every = max(1, steps // _MOST_FRAMES)
+    every = math.ceil(steps / most_frames)
     total_reward = total_cost = 0.0
     frames = []
-    for step in tqdm(range(steps), f"render {task.name}", unit="step"):
+    for step in tqdm(range(steps), f"render {task.name}", unit="step", leave=False):
         observation, reward, terminated, truncated, info = env.step(policy.act(observation[None])[0])
         total_reward, total_cost = total_reward + float(reward), total_cost + float(info["cost"])
         if step % every == 0 or terminated or truncated:
             text = f"step {step + 1}   return {total_reward:.1f}   cost {total_cost:.0f} / {threshold:g}"
             picture = env.render()
             assert picture is not None  # in render mode rgb_array
-            frames.append(with_text(picture, text, info["cost"] > 0, total_cost > threshold))
+            frames.append(with_text(_narrowed(picture, width), text, info["cost"] > 0, total_cost > threshold))
         if terminated or truncated:
             break
     env.close()

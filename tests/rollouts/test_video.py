@@ -24,5 +24,5 @@ def test_gif_has_one_frame_per_step_and_moves(tmp_path):
 
 
 def test_other_endings_are_refused(tmp_path):
-    with pytest.raises(RenderError, match=r"\.gif or \.mp4"):
+    with pytest.raises(RenderError, match=r"\.webp or \.mp4"):
         render_episode(policy(), TASK, tmp_path / "ball.avi", seed=0, threshold=20.0)
