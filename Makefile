@@ -1,7 +1,7 @@
 # make install sets up .venv
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
-# make test-unit     runs the tests that do not start Ray
+# make test-unit     the short ones among them, in a minute or two: no Ray, no servers, no browser, no whole episodes
 # make test-slow     the long tests: hundreds of whole episodes beside the upstream simulators (hours), planted defects
 #                    of the fuzzers, sweeps that make damaged files again
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
@@ -14,6 +14,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 CONFIG ?= quick
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
@@ -24,11 +25,12 @@ install: $(INSTALLED)
 sweep: $(INSTALLED)
 	$(BIN)/prefine sweep $(CONFIG)
 
-test: $(VENV)/.installed-dev lint test-unit
+test: $(VENV)/.installed-dev lint
+	$(PARALLEL) -m "not ray and not faults and not slow"
 	$(BIN)/python -m pytest -m "ray and not faults and not slow"
 
 test-unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not ray and not faults and not slow"
+	$(PARALLEL) -m "not ray and not faults and not slow and not long"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow

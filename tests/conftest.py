@@ -20,14 +20,41 @@ _WITH_RAY = (
     "tests/pretrain/test_training.py",
 )
 
+# Rooms and modules that start servers, browsers or processes, fuzz, or compare whole episodes: most of the time.
+_LONG = (
+    "tests/analysis/test_clips.py",
+    "tests/benchmarks/",
+    "tests/cli/test_doctor.py",
+    "tests/clients/",
+    "tests/cluster/",
+    "tests/convert/",
+    "tests/docs/",
+    "tests/experiment/test_search.py",
+    "tests/fuzz/",
+    "tests/labeling/test_active.py",
+    "tests/labeling/test_page.py",
+    "tests/methods/test_selection.py",
+    "tests/packaging/",
+    "tests/policies/test_forward.py",
+    "tests/pretrain/",
+    "tests/rollouts/test_same_bits.py",
+    "tests/rollouts/test_video.py",
+    "tests/simulators/",
+    "tests/test_api.py",
+    "tests/test_house.py",
+    "tests/tracking/",
+)
+
 # A busy machine is no defect: examples may take as long as they do.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Marks the tests that start Ray, for `make test-unit`."""
+    """Marks the tests that start Ray, and those that take long without it, for `make test-unit`."""
     for item in items:
+        if item.nodeid.startswith(_LONG):
+            item.add_marker(pytest.mark.long)
         if item.nodeid.startswith(_WITH_RAY) or "finished" in item.fixturenames:
             item.add_marker(pytest.mark.ray)
 
