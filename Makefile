@@ -7,6 +7,7 @@
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make fuzz          reads thousands of altered files (minutes)
 # make docs          builds the documentation in site/; make serve-docs shows it at http://127.0.0.1:8000
+# make result-tables rebuilds the tables of results in README.md and docs/ from the rows in docs/results
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
 # PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
 # TORCH=cpu or TORCH=cuda the build of PyTorch (default: cuda where there is an NVIDIA GPU, else cpu).
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: install sweep test test-unit test-slow test-faults fuzz docs serve-docs check-fresh lint check-python clean
+.PHONY: install sweep test test-unit test-slow test-faults fuzz docs serve-docs result-tables check-fresh lint check-python clean
 
 install: $(INSTALLED)
 
@@ -44,6 +45,9 @@ docs: $(VENV)/.installed-docs
 
 serve-docs: docs
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8000
+
+result-tables: $(INSTALLED)
+	$(BIN)/python scripts/result_tables.py
 
 check-fresh:
 	scripts/check-fresh.sh
