@@ -43,11 +43,14 @@ from prefine_ray.tasks.spec import get_task
 
 _SCORE_COLUMNS = tuple(map(Column, ("Reward", "Cost", "Violations", "Catastrophes")))
 _VERDICTS = "Tasks: safe / uncertain / unsafe"
-_LEGEND = "Cost is divided by the threshold: at most 1 is safe."
+_LEGEND = (
+    "Cost is divided by the threshold. A task is safe where the upper limit of its mean cost is at most 1, unsafe where"
+    " the lower limit is above 1, uncertain between."
+)
 _DATA = {  # of the seeds, by how the data are drawn, see `prefine_ray.analysis.rows.Coverage`
-    "own": "each with a data set of its own",
-    "overlapping": "each with two thirds of one data set",
-    "shared": "all with one data set",
+    "own": "each on a data set of its own",
+    "overlapping": "each on two thirds of one data set",
+    "shared": "all on one data set",
 }
 
 
@@ -165,5 +168,5 @@ def _told(summary: Summary, variants: Sequence[str]) -> str:
 
 
 def _covered(coverage: Coverage) -> str:
-    base = "each with its own base policy" if coverage.own_base else "all with one base policy"
+    base = "each from its own base policy" if coverage.own_base else "all from one base policy"
     return f"[low, high]: 95 % intervals over seeds, {_DATA[coverage.draws]}, {base}."
