@@ -3,7 +3,7 @@
 # make test    sets up .venv and runs the tests
 # make test-unit     runs the tests that do not start Ray
 # make test-slow     the long tests: hundreds of whole episodes beside the upstream simulators (hours), planted defects
-#                    of the fuzzers, sweeps that make damaged files again
+#                    of the fuzzers, sweeps that make damaged files again, the long commands of the documents
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make fuzz          reads thousands of altered files (minutes)
 # make docs          builds the documentation in site/; make serve-docs shows it at http://127.0.0.1:8000
