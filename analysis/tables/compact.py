@@ -164,7 +164,12 @@ def _told(summary: Summary, variants: Sequence[str]) -> str:
     """What was preferred, and how the weight was picked."""
     preferred = f"Preferred: {' or '.join(map(kind_text, variants))}."
     picked = " ".join(dict.fromkeys(picked_on(summary, variant) for variant in variants))
-    return f"{preferred} Best weight: {picked[0].lower()}{picked[1:]}" if picked else preferred
+    if not picked:
+        return preferred
+    text = f"{preferred} Best weight: {picked[0].lower()}{picked[1:]}"
+    if not summary.conditions:
+        return text
+    return f"{text} It was picked to be safe under {', '.join(summary.conditions)}, too; the numbers are plain ones."
 
 
 def _covered(coverage: Coverage) -> str:
