@@ -3,10 +3,11 @@
 # make test    sets up .venv and runs the tests
 # make test-unit     the short ones among them, in a minute or two: no Ray, no servers, no browser, no whole episodes
 # make test-slow     the long tests: hundreds of whole episodes beside the upstream simulators (hours), planted defects
-#                    of the fuzzers, sweeps that make damaged files again
+#                    of the fuzzers, sweeps that make damaged files again, the long commands of the documents
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
 # make fuzz          reads thousands of altered files (minutes)
 # make docs          builds the documentation in site/; make serve-docs shows it at http://127.0.0.1:8000
+# make result-tables rebuilds the tables of results in README.md and docs/ from the rows in docs/results
 # make check-fresh   as root: make sweep and make test in a bare Debian 13 of its own
 # PYTHON=python3.12 chooses the interpreter; CONFIG=paper another sweep;
 # TORCH=cpu or TORCH=cuda the build of PyTorch (default: cuda where there is an NVIDIA GPU, else cpu).
@@ -18,7 +19,7 @@ PARALLEL := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 REQUIREMENTS := requirements.txt requirements-simulators.txt pyproject.toml
 INSTALLED := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 
-.PHONY: install sweep test test-unit test-slow test-faults fuzz docs serve-docs check-fresh lint check-python clean
+.PHONY: install sweep test test-unit test-slow test-faults fuzz docs serve-docs result-tables check-fresh lint check-python clean
 
 install: $(INSTALLED)
 
@@ -46,6 +47,9 @@ docs: $(VENV)/.installed-docs
 
 serve-docs: docs
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory site 8000
+
+result-tables: $(INSTALLED)
+	$(BIN)/python scripts/result_tables.py
 
 check-fresh:
 	scripts/check-fresh.sh

@@ -28,13 +28,18 @@ _LATEX = {
 
 
 def to_markdown(table: Table) -> str:
-    """A heading, a pipe table with aligned columns and the caption; a group of columns prefixes their names."""
+    """A heading, a pipe table with aligned columns and the caption."""
+    return f"## {table.title}\n\n{pipe_table(table)}\n{table.caption}\n"
+
+
+def pipe_table(table: Table) -> str:
+    """The table alone in Markdown, with aligned columns; a group of columns prefixes their names."""
     head = [f"{column.group}: {column.name}" if column.group else column.name for column in table.columns]
     body = [[_markdown_cell(cell) for cell in _shown(row)] for row in table.rows]
     widths = [max(3, *(len(line[i]) for line in [head, *body])) for i in range(len(head))]
     rule = ["-" * (width - 1) + "-:"[column.numeric] for column, width in zip(table.columns, widths, strict=True)]
     lines = [" | ".join(_pad(line, table.columns, widths)) for line in [head, rule, *body]]
-    return f"## {table.title}\n\n" + "".join(f"| {line} |\n" for line in lines) + f"\n{table.caption}\n"
+    return "".join(f"| {line} |\n" for line in lines)
 
 
 def to_latex(table: Table) -> str:
