@@ -89,8 +89,8 @@ def tasks_table(summary: Summary, variant: str) -> Table:
         Column("Threshold"),
         *(Column(f"{name}: reward / cost") for name in ("Base policy", "Weight 0")),
         Column("Best weight"),
-        *_SCORE_COLUMNS,
         Column("Verdict", numeric=False),
+        *_SCORE_COLUMNS,
     )
     rows = [Row(tuple(_task_cells(summary, variant, task))) for task in task_order(summary.cells["task"])]
     caption = (
@@ -155,9 +155,9 @@ def _task_cells(summary: Summary, variant: str, task: str) -> Iterator[Cell]:
     if best is None:
         yield from [Cell(NOTHING)] * (len(_SCORE_COLUMNS) + 2)
         return
-    yield Cell(weight_cell(best, remark=False).text)
+    yield from (Cell(weight_cell(best, remark=False).text), Cell(best[SAFETY], style=best[SAFETY]))
     yield from (Cell(number_text(best[name]), _interval(best, name)) for name in (REWARD, COST))
-    yield from (*rate_cells(best), Cell(best[SAFETY], style=best[SAFETY]))
+    yield from rate_cells(best)
 
 
 def _told(summary: Summary, variants: Sequence[str]) -> str:
