@@ -30,7 +30,7 @@ def block(of: str) -> str:
 def test_every_table_is_what_the_rows_give_and_an_altered_digit_is_not(tables: ModuleType):
     for name in ("README.md", "docs/results.md"):
         text = (ROOT / name).read_text()
-        assert text.count("<!-- table: ") > 1
+        assert text.count("<!-- table: ") >= 1
         assert tables.rebuilt(ROOT / name) == text, "make result-tables"
         altered = re.sub(
             r"(PREFINE, best weight \| +\d\.)(\d)", lambda f: f"{f[1]}{(int(f[2]) + 1) % 10}", text, count=1
