@@ -142,7 +142,10 @@ def _mixed_versions(trials: pd.DataFrame) -> list[str]:
 def _read_episodes(file: Path) -> pd.DataFrame:
     """The rows of one episodes.parquet, checked, with the column `split` added where it is absent."""
     if not file.exists():
-        raise ResultsError(f"{file}: no such file; a results folder has one row per evaluation episode there")
+        raise ResultsError(
+            f"{file}: no such file; a results folder has one row per evaluation episode there, from the first cells"
+            " that end (`prefine status` tells how far a sweep is)"
+        )
     rows = read_table(file, categories=True)
     missing = [column for column in EPISODE_COLUMNS if column not in rows]
     if missing:

@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 pip() { "$1" -m pip install --quiet "${@:2}"; }
 
+echo "Installing the pinned packages: some minutes, most of them downloads"
 scripts/install-torch.sh "$1"
 pip "$1" -r requirements.txt || {
     command -v cc >/dev/null || command -v c++ >/dev/null ||

@@ -33,6 +33,7 @@ from prefine_ray.core.errors import PrefineError
 from prefine_ray.core.files import write_text
 from prefine_ray.experiment.config import ConfigError, load_config
 from prefine_ray.experiment.shipped import shipped_configs
+from prefine_ray.results.folder import ResultsDir
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -115,7 +116,7 @@ def _source(page: Path, folder: Path, summary: Summary, commit: str) -> str:
     rows, settings = (os.path.relpath(folder / name, page.parent) for name in ("summary.md", "config.yaml"))
     return (
         f"Rows: [`{folder.name}`]({rows}), {counts} episodes (seeds times episodes of each) per task and weight."
-        f" Settings: [`config.yaml`]({settings}), {_age(folder / 'config.yaml')}. Commit: {commit}."
+        f" Settings: [`config.yaml`]({settings}), {_age(folder / 'config.yaml')}{_selection(folder)}. Commit: {commit}."
     )
 
 
@@ -123,6 +124,13 @@ def _commit(results: Results, options: dict[str, str]) -> str:
     """The commits that the rows name, else the one that the page gives."""
     recorded = results.trials["commit"].dropna().unique() if "commit" in results.trials else []
     return ", ".join(sorted(recorded)) or options.get("commit", "not recorded")
+
+
+def _selection(folder: Path) -> str:
+    """Which of the preferred trajectories were trained on, where a selection was made."""
+    found = ResultsDir(folder).saved_config().get("selection") or []
+    rules = [f"{one['rule']}, share {one['share']:g}" for one in found if one["rule"] != "none"]
+    return f"; trained on what the selection ({'; '.join(rules)}) keeps of the preferred ones" if rules else ""
 
 
 def _age(config: Path) -> str:

@@ -105,6 +105,8 @@ def driver_line(state: SweepState | None) -> str:
         return f"LOST: {where} gave its last sign of life {ago} ago; run the same command again to resume"
     if state.phase == "lost":
         return f"LOST: Ray's head node was, {ago} ago, {where}; run the same command again to resume"
+    if state.problem:
+        return f"{state.phase} {ago} ago, {where}, by an error: {state.problem}"
     more = "; run the same command again to resume" if state.phase == "stopped" else ""
     return f"{state.phase} {ago} ago, {where}{more}"
 
@@ -118,7 +120,7 @@ def _pace(
     text = f"{ended} of {total['of']} cells ended, {total['failed']} of them failed"
     left = int(total["of"]) - ended
     recent = 0 if state is None else _ended_since(results, state.started, trials, damaged)
-    if state is None or state.phase == UNREADABLE or not recent:
+    if state is None or not state.alive or not recent:
         return text
     rate = recent / max(state.updated - state.started, 1.0)
     return f"{text}; {3600 * rate:.0f} cells/h" + (f", about {_duration(left / rate)} left" if left else "")

@@ -75,6 +75,7 @@ def _finetune_job(options: Options) -> TrainingJob:
         "thresholds": (task.middle_threshold if options.threshold is None else options.threshold,),
         "weights": (options.weight,),
         "seeds": tuple(options.seeds),
+        "tuning_seeds": 0,
         **({"base": str(options.policy)} if options.policy else {}),
         **({"preferred": "labels"} if options.labels else {}),
     }

@@ -159,10 +159,13 @@ def _session(options: Options, folder: Path, settings: SessionSettings) -> Sessi
     from prefine_ray.data.hdf5 import read_dsrl, read_summary
     from prefine_ray.labeling.active import features
     from prefine_ray.labeling.session import Session
+    from prefine_ray.rollouts.replay import check_seeds
     from prefine_ray.tasks.spec import get_task
 
     task, path = get_task(options.task), _data(options)
     summary = read_summary(path, task)
+    if not options.videos:
+        check_seeds(summary.seeds)
     clips, trajectories = _clips(options, folder, task, path, len(summary))
     table: NDArray[np.float64] | None = None
     if options.choose == "active":

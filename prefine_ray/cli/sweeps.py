@@ -147,7 +147,8 @@ def _run_guarded(kind: _Kind, config: Any, options: Options, results: ResultsDir
         raise
     if not outcome.complete:
         tracker.finish("KILLED")
-        done = f"{outcome.finished} of {outcome.total} {kind.ended}; they are in {results.root}."
+        lacking = f" and {outcome.unfinished} more but for evaluations" if outcome.unfinished else ""
+        done = f"{outcome.finished} of {outcome.total} {kind.ended}{lacking}; they are in {results.root}."
         return guard.say_goodbye(f"Interrupted: {done}")
     kind.show(results.root)
     tracker.finish("FINISHED")

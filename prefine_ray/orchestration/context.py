@@ -43,6 +43,7 @@ class RunOutcome:
     total: int
     finished: int
     failed: int
+    unfinished: int = 0  # cells that have ended but lack evaluations under other conditions
 
     @property
     def complete(self) -> bool:

@@ -50,7 +50,7 @@ class SweepState:
     updated: float
     phase: str  # one of PHASES, or UNREADABLE
     running: list[RunningPack] = field(default_factory=list)
-    problem: str = ""  # of the file, where it is UNREADABLE
+    problem: str = ""  # what ended the run with an error; of the file, where it is UNREADABLE
 
     @property
     def alive(self) -> bool:
@@ -81,7 +81,9 @@ def _check(state: SweepState) -> None:
     packs = [(pack.name, pack.task, pack.label) for pack in state.running]
     numbers = [number for pack in state.running for number in (pack.cells, pack.failures)]
     times = [state.started, state.updated, *(pack.started for pack in state.running)]
-    if not all(isinstance(text, str) for text in (state.host, state.phase, *(t for pack in packs for t in pack))):
+    if not all(
+        isinstance(text, str) for text in (state.host, state.phase, state.problem, *(t for pack in packs for t in pack))
+    ):
         raise ValueError("holds a name that is no text")
     if not all(type(number) is int and number >= 0 for number in (state.pid, *numbers)):
         raise ValueError("holds a count that is no whole number")
@@ -157,6 +159,7 @@ class Heartbeat:
         self._ended.set()
         self._thread.join()
         self._state.running = []
+        self._state.problem = str(error) if isinstance(error, PrefineError) else ""
         self._state.phase = "stopped" if kind or self._error or self._state.phase == "stopped" else "finished"
         self._write()
         if self._error:

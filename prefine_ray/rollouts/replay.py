@@ -18,6 +18,12 @@ class ReplayError(PrefineError, ValueError):
     """A stored episode cannot be replayed; the message says why, and what to do instead."""
 
 
+def check_seeds(seeds: object | None) -> None:
+    """Raises ReplayError where a data set has no reset seeds."""
+    if seeds is None:
+        raise ReplayError("the data have no reset seeds, so that no episode can be replayed; give videos with --videos")
+
+
 def replay(
     task: Task, episode: Trajectories, most_frames: int, threshold: float | None = None
 ) -> list[NDArray[np.uint8]]:
@@ -36,8 +42,8 @@ def replay(
         ReplayError: there is no reset seed, or the simulator gives other observations than those stored.
         RenderingUnavailableError: there is no GL backend.
     """
-    if episode.seeds is None:
-        raise ReplayError("the data have no reset seeds, so that no episode can be replayed; give videos with --videos")
+    check_seeds(episode.seeds)
+    assert episode.seeds is not None
     env = make_env(task, render_mode="rgb_array")
     try:
         env.reset(seed=int(episode.seeds[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,13 @@ def test_a_folder_is_reported(data, tmp_path, capsys):
 def test_what_cannot_be_is_one_clear_error(data, capsys, more, problem):
     assert for_label_studio(data, *more) == 2
     assert problem in capsys.readouterr().err
+
+
+def test_data_without_reset_seeds_are_refused_before_the_page_opens(tmp_path, capsys):
+    write_dsrl(tmp_path / "ball.hdf5", replace(ball_run_episodes(), seeds=None), {"task": "BallRun"})
+    words = ["label", str(tmp_path / "ball.hdf5"), "--task", "BallRun", "--output", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "no reset seeds" in capsys.readouterr().err
 
 
 def test_one_folder_is_open_once(data, tmp_path, capsys):

@@ -23,6 +23,7 @@ from tests.small_sweep import finish, prefine
 
 FEW_STEPS = {
     "name": "short",
+    "tuning_seeds": 2,  # of a sweep; no policies here
     "preferences": {"num_preferred": 10, "num_dispreferred": 5},
     "counterfactuals": "actors",  # of Ray, or in this process
     "finetune": {"steps": 20, "advanced": {"refresh_every": 5}},

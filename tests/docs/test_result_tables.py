@@ -66,11 +66,12 @@ def test_a_new_folder_of_the_quick_sweep_names_its_commit_and_its_settings(
         "Policy", "--------------------", "base policy", "PREFINE, weight 0", "PREFINE, best weight",
     ]  # fmt: skip
     told = " ".join(means.split())
-    assert "[`config.yaml`](quick/config.yaml), the shipped `quick`. Commit: 0123456789ab." in told
+    assert "[`config.yaml`](quick/config.yaml), the shipped `quick`; trained on what" in told
+    assert "the selection (contrast, share 0.5) keeps of the preferred ones. Commit: 0123456789ab." in told
     assert "**Warning.** Fewer than 5 seeds (N = 3)" in told
     assert tables.rebuilt(page, block("tasks quick")).count("\n| ") == 2 + 10
     (folder / "config.yaml").write_text(dump_config(config.model_copy(update={"seed": 9, "name": "quick"})))
-    assert "the shipped `quick` but for seed. Commit" in " ".join(tables.rebuilt(page, block("means quick")).split())
+    assert "the shipped `quick` but for seed; trained" in " ".join(tables.rebuilt(page, block("means quick")).split())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefine_ray.analysis.progress.status import driver_line
+from prefine_ray.core.errors import PrefineError
 from prefine_ray.results import heartbeat as module
 from prefine_ray.results.folder import StorageError
 from prefine_ray.results.heartbeat import UNREADABLE, Heartbeat, RunningPack, read_state
@@ -44,6 +45,12 @@ def test_an_error_leaves_the_state_stopped(tmp_path):
     with pytest.raises(RuntimeError, match="broken"), Heartbeat(tmp_path):
         raise RuntimeError("broken")
     assert read_state(tmp_path).phase == "stopped"
+
+
+def test_an_error_that_the_user_can_fix_is_kept(tmp_path):
+    with pytest.raises(PrefineError, match="too few"), Heartbeat(tmp_path):
+        raise PrefineError("too few episodes")
+    assert driver_line(read_state(tmp_path)).endswith(", by an error: too few episodes")
 
 
 def test_a_driver_without_a_beat_is_lost(tmp_path):

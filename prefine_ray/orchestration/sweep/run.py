@@ -156,7 +156,7 @@ class _Run:
         trials = self._results.read("trials", [cell.name for cell in cells])
         failed = int((trials["status"] == "failed").sum()) if not trials.empty else 0
         lacking = {cell for cell, _ in missing_of(self._context, cells)}
-        return RunOutcome(count_cells(self._config), len(trials) - len(lacking), failed)
+        return RunOutcome(count_cells(self._config), len(trials) - len(lacking), failed, len(lacking))
 
 
 @contextmanager
