@@ -33,6 +33,7 @@ EXAMPLE = ROOT / "examples" / "finetune.py"
 
 def test_every_public_name_is_listed():
     assert sorted(pr._PLACES) == sorted(pr.__all__)
+    assert set(pr.__all__) <= set(dir(pr))
 
 
 def test_a_population_is_finetuned_and_evaluated():
