@@ -63,7 +63,7 @@ def test_sweep_leaves_rows_policies_tables_and_plots(finished):
     assert "rollout actors" in output  # the computed resources are printed
     assert (
         output.index("best: BallRun threshold 20:")
-        < output.index("best: HopperVelocity threshold 20:")
+        < output.index("best: HopperVelocity threshold 40:")
         < output.index("Tables:")
     )
 
