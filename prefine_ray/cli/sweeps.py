@@ -147,7 +147,7 @@ def _run_guarded(kind: _Kind, config: Any, options: Options, results: ResultsDir
         raise
     if not outcome.complete:
         tracker.finish("KILLED")
-        lacking = f", {outcome.unfinished} more but for other conditions" if outcome.unfinished else ""
+        lacking = f", {outcome.unfinished} more lack evaluations under other conditions" if outcome.unfinished else ""
         done = f"{outcome.finished} of {outcome.total} {kind.ended}{lacking}; they are in {results.root}."
         return guard.say_goodbye(f"Interrupted: {done}")
     kind.show(results.root)

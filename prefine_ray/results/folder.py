@@ -320,8 +320,9 @@ class ResultsDir(ResultsPaths):
         if not ended or (merged.exists() and merged.stat().st_mtime_ns >= max(ended)):
             return
         grid = self.read_grid()
-        with suppress(PermissionError, StorageError):
-            self.merge(grid["cell"] if len(grid) else ())
+        if len(grid):
+            with suppress(PermissionError, StorageError):
+                self.merge(grid["cell"])
 
     def packs(self) -> list[str]:
         """Names of the packs that are finished, in a fixed order."""

@@ -50,7 +50,7 @@ class ReadyPacks(Searcher):
             self._running.add(trial_id)
             pack = self._waiting.popleft()
             return {"pack": pack, "inputs": self._inputs.get(pack.task)}
-        return None if not self.drained else Searcher.FINISHED  # type: ignore[return-value]  # as Tune documents it
+        return Searcher.FINISHED if self.drained else None  # type: ignore[return-value]  # as Tune documents it
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The trial no longer runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from prefine_ray.analysis.progress.status import best_texts
@@ -22,7 +22,7 @@ class SweepProgress(RunProgress):
         super().__init__(progress_line("sweep", total, "cell"), results, tracker, heartbeat)
         self._left = Counter[str]()  # cells to train, by task
 
-    def add(self, cells: Iterable[Cell], finished: set[str]) -> None:
+    def add(self, cells: Sequence[Cell], finished: set[str]) -> None:
         """Counts the cells of a task that is ready; those on disk do not count for the estimate of the time left."""
         there = [cell for cell in cells if cell.name in finished]
         self._bar.initial += len(there)
