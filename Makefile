@@ -1,7 +1,7 @@
 # make install sets up .venv
 # make sweep   sets up .venv and runs the quick sweep on all ten tasks
 # make test    sets up .venv and runs the tests
-# make test-unit     the short ones among them, in a minute or two: no Ray, no servers, no browser, no whole episodes
+# make test-unit     the short ones among them, in 3 minutes on two cores: no Ray, no servers, no browser, no whole episodes
 # make test-slow     the long tests: hundreds of whole episodes beside the upstream simulators (hours), planted defects
 #                    of the fuzzers, sweeps that make damaged files again, the long commands of the documents
 # make test-faults   kills actors, nodes, drivers, servers and disks in the middle of sweeps
